@@ -1,0 +1,1 @@
+"""Orchestration: Dagster assets, the command line, the ledger and the reports. No science lives here."""

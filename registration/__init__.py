@@ -1,0 +1,1 @@
+"""Image registration in the service of the treatment couch."""
