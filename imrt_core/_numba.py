@@ -40,8 +40,8 @@ def cache_dir() -> Path:
 
 # "workqueue" is always there but not thread safe, "tbb" is optional: "omp" forks badly. numba's own order ("default")
 # would differ between machines, so results are tied to one named layer, which `igrt doctor` reports.
-numba_config.THREADING_LAYER = os.environ.get("NUMBA_THREADING_LAYER", "workqueue")
-numba_config.CACHE_DIR = str(cache_dir())
+numba_config.THREADING_LAYER = os.environ.get("NUMBA_THREADING_LAYER", "workqueue")  # type: ignore[attr-defined]
+numba_config.CACHE_DIR = str(cache_dir())  # type: ignore[attr-defined]
 
 
 def kernel(*, parallel: bool = False, fastmath: bool = True) -> Callable[[F], F]:

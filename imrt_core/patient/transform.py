@@ -174,12 +174,12 @@ class DisplacementField:
     def displacement_at(self, points_lps: ArrayLike) -> NDArray[np.float64]:
         """Trilinear displacement (mm) at (…, 3) fixed points; beyond the grid the edge value holds."""
         index = self.grid.to_index(points_lps)
-        coordinates = np.moveaxis(index[..., ::-1], -1, 0)
+        coordinates = index.reshape(-1, 3)[:, ::-1].T
         parts = [
             ndimage.map_coordinates(self.vectors_mm[..., axis], coordinates, order=1, mode="nearest", output=np.float64)
             for axis in range(3)
         ]
-        return np.stack(parts, axis=-1)
+        return np.stack(parts, axis=-1).reshape(index.shape)
 
     def apply(self, points_lps: ArrayLike) -> NDArray[np.float64]:
         """Map (…, 3) fixed points to moving points."""

@@ -66,9 +66,9 @@ class Volume:
         upper = np.array(self.grid.shape[::-1]) - 1
         inside = np.all((index >= -0.5) & (index <= upper + 0.5), axis=-1)
         clamped = np.clip(index, 0, upper)
-        coordinates = np.moveaxis(clamped[..., ::-1], -1, 0)
+        coordinates = clamped.reshape(-1, 3)[:, ::-1].T
         values = ndimage.map_coordinates(self.array.astype(np.float64, copy=False), coordinates, order=order)
-        return np.asarray(np.where(inside, values, outside))
+        return np.asarray(np.where(inside, values.reshape(inside.shape), outside))
 
     def resampled_to(self, grid: Grid, *, order: int = 1, outside: float = 0.0) -> Volume:
         """Interpolate onto another grid (same frame). Points outside this volume become ``outside``."""

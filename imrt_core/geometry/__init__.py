@@ -1,0 +1,1 @@
+"""Coordinate systems, projections, ray tracing and margins."""
