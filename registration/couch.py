@@ -23,16 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from imrt_core.patient import PATIENT_POSITIONS, IdentityError, RegistrationError, RigidTransform
+from imrt_core.geometry.iec61217 import fixed_from_support, support_from_lps
+from imrt_core.patient import RegistrationError, RigidTransform
 from imrt_core.patient.transform import euler_deg_from_rotation, rotation_from_euler_deg
 
-#: Rows are the IEC fixed axes X, Y, Z in LPS: X = ±x, Y = ±z, Z = ∓y (CLINICAL, "Couch shift").
-_FIXED_FROM_LPS: dict[str, NDArray[np.float64]] = {
-    "HFS": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]),
-    "HFP": np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]),
-    "FFS": np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]]),
-    "FFP": np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]),
-}
 #: Rotations a table may be able to make.
 ROTATIONS = ("pitch", "roll", "yaw")
 
@@ -121,20 +115,10 @@ def table_from_lps(patient_position: str, *, table_angle_deg: float = 0.0) -> ND
 
     Raises
     ------
-    IdentityError
-        If the position is none of the four. It is never assumed.
-    RegistrationError
-        If the angle is not finite.
+    GeometryError
+        If the position is none of the four (it is never assumed), or the angle is not finite.
     """
-    if patient_position not in PATIENT_POSITIONS:
-        raise IdentityError(
-            "the couch shift needs the patient position",
-            found=repr(patient_position),
-            expected=" ".join(PATIENT_POSITIONS),
-        )
-    if not np.isfinite(table_angle_deg):
-        raise RegistrationError("the table angle must be finite", found=str(table_angle_deg))
-    return np.asarray(rotation_from_euler_deg((0.0, 0.0, -table_angle_deg)) @ _FIXED_FROM_LPS[patient_position])
+    return np.asarray(fixed_from_support(table_angle_deg).T @ support_from_lps(patient_position))
 
 
 def couch_shift(
@@ -167,7 +151,7 @@ def couch_shift(
 
     Raises
     ------
-    IdentityError, RegistrationError
+    GeometryError, RegistrationError
         Unknown patient position; points that are not three finite numbers.
     """
     planned = _point(planned_isocentre_lps, "planned isocentre")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from imrt_core.patient import IdentityError, RegistrationError, RigidTransform
+from imrt_core.patient import GeometryError, RegistrationError, RigidTransform
 from registration.couch import CouchShift, TableLimits, applied_shift, couch_shift, patient_motion_lps
 
 #: Where the patient's left, posterior and superior point in the room (IEC fixed X right of an observer facing the
@@ -214,13 +214,13 @@ def test_beyond_the_limits_the_table_is_not_moved(shift: CouchShift, name: str) 
 
 def test_what_is_not_known_is_refused() -> None:
     match = RigidTransform.identity()
-    with pytest.raises(IdentityError, match="patient position"):
+    with pytest.raises(GeometryError, match="patient position"):
         couch_shift(match, planned_isocentre_lps=(0, 0, 0), machine_isocentre_lps=(0, 0, 0), patient_position="")
     with pytest.raises(RegistrationError, match="machine isocentre"):
         couch_shift(
             match, planned_isocentre_lps=(0, 0, 0), machine_isocentre_lps=(0, np.nan, 0), patient_position="HFS"
         )
-    with pytest.raises(RegistrationError, match="table angle"):
+    with pytest.raises(RegistrationError, match="angle must be finite"):
         patient_motion_lps(
             CouchShift(), machine_isocentre_lps=(0, 0, 0), patient_position="HFS", table_angle_deg=np.inf
         )
