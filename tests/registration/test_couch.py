@@ -220,7 +220,7 @@ def test_what_is_not_known_is_refused() -> None:
         couch_shift(
             match, planned_isocentre_lps=(0, 0, 0), machine_isocentre_lps=(0, np.nan, 0), patient_position="HFS"
         )
-    with pytest.raises(RegistrationError, match="angle must be finite"):
+    with pytest.raises(GeometryError, match="angle must be finite"):
         patient_motion_lps(
             CouchShift(), machine_isocentre_lps=(0, 0, 0), patient_position="HFS", table_angle_deg=np.inf
         )
