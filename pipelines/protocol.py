@@ -1,0 +1,311 @@
+"""Clinical protocols: prescription, goals, names, margins, beams, triggers and limits of one site, from YAML.
+
+Written by a department, read by every stage, never changed by the program. Format version 1; older versions are
+migrated on reading by one function per step (:data:`_MIGRATIONS`), newer ones are refused.
+
+What happens where a patient lacks a structure (CLINICAL, "goals that name no structure"):
+
+- ``required`` (the default of every target and goal): the course is refused;
+- ``where-present``: the goal is listed as not applicable, in words, and the course goes on. Only a goal that is not
+  hard may say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from imrt_core.patient import Goal, ProtocolError
+
+from .errors import StorageError
+from .files import disk_errors
+
+FORMAT_VERSION = 1
+_MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+Presence = Literal["required", "where-present"]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Rule(BaseModel):
+    """Base of all parts of a protocol: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TargetRule(Rule):
+    """A prescription level.
+
+    Parameters
+    ----------
+    name : str
+        Protocol name of the PTV.
+    dose_gy : float
+        Course dose.
+    ctv : str or None
+        CTV that the PTV was grown from; PTV of day = CTV of day + ``margin_mm``.
+    margin_mm : float
+        CTV to PTV.
+    presence : str
+        ``"required"`` or ``"where-present"``.
+    """
+
+    name: str
+    dose_gy: Positive
+    ctv: str | None = None
+    margin_mm: Annotated[float, Field(ge=0)] = 5.0
+    presence: Presence = "required"
+
+
+class StructureRule(Rule):
+    """How a structure is named, derived and propagated.
+
+    Parameters
+    ----------
+    aliases : tuple of str
+        Other names, compared without case, blanks, underscores and hyphens.
+    propagate : str or None
+        ``"rigid"`` or ``"deformable"``; None: by type (targets rigid, organs deformable).
+    prv_of : str or None
+        The structure that this planning-risk volume surrounds; grown by ``margin_mm`` where it is not contoured.
+    margin_mm : float
+        Of a planning-risk volume.
+    """
+
+    aliases: tuple[str, ...] = ()
+    propagate: Literal["rigid", "deformable"] | None = None
+    prv_of: str | None = None
+    margin_mm: Annotated[float, Field(ge=0)] = 0.0
+
+
+class GoalRule(Rule):
+    """A goal as text, and what happens where its structure is absent."""
+
+    goal: str
+    presence: Presence = "required"
+
+    @model_validator(mode="after")
+    def _readable(self) -> GoalRule:
+        goal = self.parsed
+        if goal.hard and self.presence != "required":
+            raise ValueError(f"a hard goal cannot be optional: {self.goal}")
+        return self
+
+    @property
+    def parsed(self) -> Goal:
+        """The goal as a domain object."""
+        return Goal.parse(self.goal)
+
+
+class BeamRule(Rule):
+    """One static-gantry beam of the arrangement, IEC 61217 degrees."""
+
+    gantry_deg: Annotated[float, Field(ge=0, lt=360)]
+    collimator_deg: Annotated[float, Field(ge=0, lt=360)] = 0.0
+    table_deg: Annotated[float, Field(ge=0, lt=360)] = 0.0
+
+
+class ObjectiveRule(Rule):
+    """A term of the optimiser's objective, in course dose.
+
+    Parameters
+    ----------
+    structure : str
+        Protocol name, or ``"NormalTissue"`` for the body outside all targets.
+    kind : str
+        Name of the objective in ``imrt_core.optimize.objectives``.
+    dose_gy : float
+        Course dose that the term is about.
+    volume_percent : float or None
+        For dose-volume terms.
+    exponent : float or None
+        For gEUD.
+    weight : float
+        Relative importance.
+    """
+
+    structure: str
+    kind: Literal["overdose", "underdose", "uniform", "mean", "dvh_max", "dvh_min", "geud"]
+    dose_gy: Annotated[float, Field(ge=0)]
+    weight: Positive
+    volume_percent: Annotated[float, Field(gt=0, le=100)] | None = None
+    exponent: float | None = None
+
+
+class DecisionRules(Rule):
+    """Thresholds of the decision (CLINICAL, "Decision"); the names are explained in ``imrt_core.evaluate.decision``."""
+
+    contour_change_limit_mm: Positive = 15.0
+    worsening_gy: Annotated[float, Field(ge=0)] = 1.0
+    worsening_percent: Annotated[float, Field(ge=0)] = 2.0
+    ctv_volume_loss_limit_percent: Positive = 5.0
+    persistence_fractions: Annotated[int, Field(ge=1)] = 3
+    shift_threshold_mm: Annotated[float, Field(ge=0)] = 1.0
+    rotation_threshold_deg: Annotated[float, Field(ge=0)] = 1.0
+
+
+class RegistrationRules(Rule):
+    """Limits of the match and of the shift that may be made without a person looking.
+
+    Parameters
+    ----------
+    max_shift_mm, max_rotation_deg : float
+        Beyond: "do not move, look".
+    max_residual_mm : float
+        Residual error of the match at the target's surface that still passes.
+    roi_margin_mm : float
+        The match looks at anatomy this close to the targets.
+    """
+
+    max_shift_mm: Positive = 20.0
+    max_rotation_deg: Positive = 3.0
+    roi_margin_mm: Positive = 60.0
+
+
+class Protocol(Rule):
+    """Everything that a department decides once per site.
+
+    Raises
+    ------
+    ValueError
+        (pydantic) If names clash, a goal, objective or PRV names an unknown structure, or a beam appears twice.
+    """
+
+    format_version: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    version: str
+    site: str
+    description: str = ""
+    machine: str = "generic_6mv"
+    fractions: Annotated[int, Field(ge=1, le=60)]
+    targets: Annotated[tuple[TargetRule, ...], Field(min_length=1)]
+    structures: dict[str, StructureRule]
+    goals: Annotated[tuple[Annotated[GoalRule, BeforeValidator(lambda g: {"goal": g} if isinstance(g, str) else g)], ...],
+                     Field(min_length=1)]
+    beams: Annotated[tuple[BeamRule, ...], Field(min_length=1)]
+    objectives: Annotated[tuple[ObjectiveRule, ...], Field(min_length=1)]
+    decision: DecisionRules = DecisionRules()
+    registration: RegistrationRules = RegistrationRules()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Protocol:
+        known = {t.name for t in self.targets} | {t.ctv for t in self.targets if t.ctv} | set(self.structures)
+        named = {g.parsed.structure for g in self.goals} | {o.structure for o in self.objectives} - {"NormalTissue"}
+        named |= {s.prv_of for s in self.structures.values() if s.prv_of}
+        if unknown := sorted(named - known):
+            raise ValueError(f"structures without a rule: {', '.join(unknown)}")
+        beams = [(b.gantry_deg, b.table_deg, b.collimator_deg) for b in self.beams]
+        if len(set(beams)) != len(beams):
+            raise ValueError("a beam appears twice")
+        owners: dict[str, str] = {}
+        for name in sorted(known):
+            for text in (name, *self.aliases_of(name)):
+                owner = owners.setdefault(normalised(text), name)
+                if owner != name:
+                    raise ValueError(f"the name '{text}' means both {owner} and {name}")
+        return self
+
+    @property
+    def prescription_gy(self) -> dict[str, float]:
+        """Course dose by target name, all levels."""
+        return {t.name: t.dose_gy for t in self.targets}
+
+    @property
+    def structure_names(self) -> tuple[str, ...]:
+        """Every structure that the protocol knows, targets first."""
+        targets = [name for t in self.targets for name in (t.name, t.ctv) if name]
+        return tuple(dict.fromkeys([*targets, *self.structures]))
+
+    def aliases_of(self, name: str) -> tuple[str, ...]:
+        """Return the other names of a structure."""
+        rule = self.structures.get(name)
+        return rule.aliases if rule else ()
+
+
+def normalised(name: str) -> str:
+    """Return a structure name without case, blanks, underscores and hyphens, for comparison."""
+    return "".join(c for c in name.casefold() if c not in " _-")
+
+
+def shipped_protocols() -> tuple[str, ...]:
+    """Return the names of the protocols in the package."""
+    folder = resources.files("pipelines") / "protocols"
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def protocol_text(name_or_path: str | Path) -> str:
+    """Return the YAML of a shipped protocol by name, or of a file.
+
+    Raises
+    ------
+    ProtocolError
+        If there is neither.
+    """
+    if str(name_or_path) in shipped_protocols():
+        return (resources.files("pipelines") / "protocols" / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ProtocolError(
+            "there is no such protocol",
+            found=str(name_or_path),
+            expected=f"a file, or one of {', '.join(shipped_protocols())}",
+            code="protocol-not-found",
+        )
+    try:
+        with disk_errors(path, "read"):
+            return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ProtocolError("a protocol must be UTF-8 text", found=str(error), where=str(path)) from error
+
+
+def parse_protocol(text: str, *, where: str = "") -> Protocol:
+    """Validate the YAML text of a protocol.
+
+    Raises
+    ------
+    ProtocolError
+        If it is not YAML, of a newer format, or breaks a rule; the message names every fault.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProtocolError("a protocol must be YAML", found=str(error), where=where) from error
+    if not isinstance(content, dict):
+        raise ProtocolError("a protocol must be a YAML mapping", found=type(content).__name__, where=where)
+    try:
+        return Protocol.model_validate(_migrated(content, where))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'protocol'}: {e['msg']}" for e in error.errors())
+        raise ProtocolError("the protocol is not consistent", found=faults, where=where) from error
+
+
+def load_protocol(name_or_path: str | Path) -> Protocol:
+    """Read a shipped protocol by name, or a file."""
+    return parse_protocol(protocol_text(name_or_path), where=str(name_or_path))
+
+
+def protocol_sha256(text: str) -> str:
+    """Return the hash that the ledger and the reports name a protocol by."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _migrated(content: dict[str, Any], where: str) -> dict[str, Any]:
+    version = content.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION or version < 1:
+        raise ProtocolError(
+            "unknown protocol format",
+            found=f"format_version {version}",
+            expected=f"1 to {FORMAT_VERSION}",
+            where=where,
+        )
+    while version < FORMAT_VERSION:
+        if version not in _MIGRATIONS:
+            raise StorageError("no rule migrates this protocol", found=f"format_version {version}", where=where)
+        content = _MIGRATIONS[version](content)
+        version = content["format_version"]
+    return content
