@@ -1,0 +1,1 @@
+"""Inverse planning: objectives, optimiser, leaf sequencing and the planning chain."""

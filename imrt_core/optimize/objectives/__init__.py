@@ -1,0 +1,20 @@
+"""Objectives: each a small frozen dataclass with declared parameters, in course Gy."""
+
+from .base import Objective
+from .dvh_point import MaxDvh, MinDvh
+from .geud import GEUD
+from .mean_dose import MeanDose
+from .squared_deviation import SquaredDeviation
+from .squared_overdose import SquaredOverdose
+from .squared_underdose import SquaredUnderdose
+
+__all__ = [
+    "GEUD",
+    "MaxDvh",
+    "MeanDose",
+    "MinDvh",
+    "Objective",
+    "SquaredDeviation",
+    "SquaredOverdose",
+    "SquaredUnderdose",
+]
