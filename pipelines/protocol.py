@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from imrt_core.evaluate.policy import Policy
 from imrt_core.patient import Goal, ProtocolError
 
 from .errors import StorageError
@@ -137,16 +139,12 @@ class ObjectiveRule(Rule):
     exponent: float | None = None
 
 
-class DecisionRules(Rule):
-    """Thresholds of the decision (CLINICAL, "Decision"); the names are explained in ``imrt_core.evaluate.decision``."""
-
-    contour_change_limit_mm: Positive = 15.0
-    worsening_gy: Annotated[float, Field(ge=0)] = 1.0
-    worsening_percent: Annotated[float, Field(ge=0)] = 2.0
-    ctv_volume_loss_limit_percent: Positive = 5.0
-    persistence_fractions: Annotated[int, Field(ge=1)] = 3
-    shift_threshold_mm: Annotated[float, Field(ge=0)] = 1.0
-    rotation_threshold_deg: Annotated[float, Field(ge=0)] = 1.0
+def _policy(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if unknown := sorted(set(value) - {f.name for f in fields(Policy)}):
+        raise ValueError(f"unknown thresholds: {', '.join(unknown)}")
+    return Policy(**value)
 
 
 class RegistrationRules(Rule):
@@ -189,7 +187,7 @@ class Protocol(Rule):
                      Field(min_length=1)]
     beams: Annotated[tuple[BeamRule, ...], Field(min_length=1)]
     objectives: Annotated[tuple[ObjectiveRule, ...], Field(min_length=1)]
-    decision: DecisionRules = DecisionRules()
+    decision: Annotated[Policy, BeforeValidator(_policy)] = Policy()
     registration: RegistrationRules = RegistrationRules()
 
     @model_validator(mode="after")
