@@ -220,7 +220,15 @@ class FractionSummary(Part):
 
 
 class CourseReport(Part):
-    """A course so far: shifts, goals and decisions over the fractions, in fraction order."""
+    """A course so far: shifts, goals and decisions over the fractions, in fraction order.
+
+    Parameters
+    ----------
+    goals : tuple of GoalLine
+        The goals table as of the last fraction.
+    fractions : tuple of FractionSummary
+        One per processed fraction (:meth:`FractionSummary.from_report`), ascending.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     course: str
@@ -229,7 +237,7 @@ class CourseReport(Part):
     protocol: str = ""
     plan: PlanSummary | None = None
     baseline: EngineBaseline | None = None
-    planned_goals: tuple[GoalLine, ...] = ()
+    goals: tuple[GoalLine, ...] = ()
     fractions: tuple[FractionSummary, ...] = ()
     provenance: Provenance
     written_at: str

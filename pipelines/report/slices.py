@@ -1,0 +1,177 @@
+"""Three orthogonal planes through the isocentre, and the grey and colour pictures on them.
+
+Orientation is radiological and fixed by construction: on every plane pixel columns run along ``right_lps`` and rows
+along ``down_lps``. Transverse: patient left (LPS +x) on the right, posterior (+y) down. Coronal: left on the right,
+superior (+z) up. Sagittal: anterior on the left, superior up. Only the three slices are resampled, never a volume.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from imrt_core.patient import Volume
+
+Image8 = NDArray[np.uint8]
+
+#: Soft-tissue window (HU) that still shows lung and bone edges.
+WINDOW_HU = (-400.0, 500.0)
+#: Outside the image's extent, as air.
+AIR_HU = -1000.0
+_BODY_HU = -400.0
+_MARGIN_MM = 12.0
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A raster in a plane through the isocentre, planning frame.
+
+    Parameters
+    ----------
+    name : str
+        ``"transverse"``, ``"coronal"`` or ``"sagittal"``.
+    isocentre_lps : tuple of float
+        The point (u, v) = (0, 0), mm.
+    right_lps, down_lps : tuple of float
+        Unit vectors of u and v.
+    extent_mm : tuple of float
+        (left, top, width, height) of the raster's outer edge in (u, v).
+    shape : tuple of int
+        (rows, columns).
+    marks : tuple of str
+        Letters at left, right, top, bottom.
+    """
+
+    name: str
+    isocentre_lps: tuple[float, float, float]
+    right_lps: tuple[float, float, float]
+    down_lps: tuple[float, float, float]
+    extent_mm: tuple[float, float, float, float]
+    shape: tuple[int, int]
+    marks: tuple[str, str, str, str]
+
+    @property
+    def u_mm(self) -> NDArray[np.float64]:
+        """Pixel-centre positions along the columns."""
+        left, _, width, _ = self.extent_mm
+        return left + (np.arange(self.shape[1]) + 0.5) * width / self.shape[1]
+
+    @property
+    def v_mm(self) -> NDArray[np.float64]:
+        """Pixel-centre positions along the rows."""
+        _, top, _, height = self.extent_mm
+        return top + (np.arange(self.shape[0]) + 0.5) * height / self.shape[0]
+
+    def points_lps(self) -> NDArray[np.float64]:
+        """Pixel centres, (rows, columns, 3), planning frame, mm."""
+        return np.asarray(
+            np.asarray(self.isocentre_lps)
+            + self.v_mm[:, None, None] * np.asarray(self.down_lps)
+            + self.u_mm[None, :, None] * np.asarray(self.right_lps)
+        )
+
+
+#: name, direction of u, direction of v, letters at left, right, top, bottom.
+_PLANES = (
+    ("transverse", (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), ("R", "L", "A", "P")),
+    ("coronal", (1.0, 0.0, 0.0), (0.0, 0.0, -1.0), ("R", "L", "S", "I")),
+    ("sagittal", (0.0, 1.0, 0.0), (0.0, 0.0, -1.0), ("A", "P", "S", "I")),
+)
+
+
+def planes_through(
+    planning_hu: Volume, isocentre_lps: tuple[float, float, float], *, pixel_mm: float = 1.0
+) -> tuple[Plane, Plane, Plane]:
+    """Choose the three planes, cut to the body with a margin.
+
+    Parameters
+    ----------
+    planning_hu : Volume
+        Planning CT, HU; the planes never reach beyond it.
+    isocentre_lps : tuple of float
+        Planned isocentre, mm.
+    pixel_mm : float
+        Pixel size.
+    """
+    lower, upper = _body_box_lps(planning_hu, isocentre_lps)
+    planes = []
+    for name, right, down, marks in _PLANES:
+        spans = []
+        for axis in (right, down):
+            ends = sorted(
+                (
+                    float(np.dot(axis, np.subtract(lower, isocentre_lps))),
+                    float(np.dot(axis, np.subtract(upper, isocentre_lps))),
+                )
+            )
+            size = max(int(round((ends[1] - ends[0]) / pixel_mm)), 8)
+            spans.append((ends[0], size))
+        (left, columns), (top, rows) = spans
+        extent = (left, top, columns * pixel_mm, rows * pixel_mm)
+        planes.append(Plane(name, isocentre_lps, right, down, extent, (rows, columns), marks))
+    return planes[0], planes[1], planes[2]
+
+
+def _body_box_lps(
+    planning_hu: Volume, isocentre_lps: tuple[float, float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Box of tissue on the voxel planes nearest the isocentre (the whole image where none is found)."""
+    grid = planning_hu.grid
+    nz, ny, nx = grid.shape
+    corners = grid.to_lps([[i, j, k] for i in (-0.5, nx - 0.5) for j in (-0.5, ny - 0.5) for k in (-0.5, nz - 0.5)])
+    lower, upper = corners.min(axis=0), corners.max(axis=0)
+    i, j, k = np.clip(np.round(grid.to_index(isocentre_lps)).astype(int), 0, [nx - 1, ny - 1, nz - 1])
+    found = []
+    for axis, at in ((0, k), (1, j), (2, i)):
+        # Opening leaves out noise and thin shells; small components are the table.
+        tissue = ndimage.binary_opening(np.take(planning_hu.array, at, axis=axis) > _BODY_HU, iterations=2)
+        labels, _ = ndimage.label(tissue)
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        body = sizes[labels] > 0.2 * sizes.max()
+        found.append(np.insert(np.argwhere(body), axis, at, axis=1))
+    indices = np.concatenate(found)
+    if not len(indices):
+        return lower, upper
+    points = grid.to_lps(indices[:, ::-1])
+    return np.maximum(points.min(axis=0) - _MARGIN_MM, lower), np.minimum(points.max(axis=0) + _MARGIN_MM, upper)
+
+
+def sample_on(volume: Volume, points_lps: NDArray[np.float64], *, outside: float) -> NDArray[np.float32]:
+    """Trilinear values at (rows, columns, 3) points of the volume's own frame.
+
+    Unlike ``Volume.sample`` it makes no double-precision copy of the volume, which costs more than the slice itself.
+    """
+    index = volume.grid.to_index(points_lps)
+    upper = np.array(volume.grid.shape[::-1]) - 1
+    inside = np.all((index >= -0.5) & (index <= upper + 0.5), axis=-1)
+    coordinates = np.moveaxis(np.clip(index, 0, upper)[..., ::-1], -1, 0)
+    values = ndimage.map_coordinates(volume.array, coordinates, order=1, output=np.float32)
+    return np.where(inside, values, np.float32(outside))
+
+
+def grey(hu: NDArray[np.float32]) -> Image8:
+    """Window HU to 0 … 255."""
+    low, high = WINDOW_HU
+    return np.asarray(np.round(np.clip((hu - low) / (high - low), 0, 1) * 255), dtype=np.uint8)
+
+
+def overlay(planning: Image8, day: Image8) -> Image8:
+    """Mix two grey pictures in complementary colours: planning blue, day orange, grey where they agree."""
+    blue_half = planning.astype(np.uint16)
+    orange_half = day.astype(np.uint16)
+    mixed = np.stack([orange_half, (blue_half + orange_half) // 2, blue_half], axis=-1)
+    return mixed.astype(np.uint8)
+
+
+def png_uri(picture: Image8) -> str:
+    """Encode (rows, columns), (…, 3) or (…, 4) bytes as a PNG data URI."""
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, format="PNG", compress_level=7)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

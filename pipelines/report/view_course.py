@@ -1,0 +1,213 @@
+"""A course report as a page, with its trends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imrt_core.patient import Goal
+
+from .blocks import Block, Cell, Facts, FigureBlock, LegendEntry, Notes, Page, Panel, Section, Table
+from .model import CourseReport, FractionSummary
+from .parts import Shift
+from .trend_svg import SERIES, Series, timeline_svg, trend_svg
+from .view_dose import goal_row
+from .view_fraction import provenance_blocks
+from .words import STATUS, UNKNOWN, VERDICTS, date_time, number, signed
+
+#: Grounds of the timeline's boxes: white text on them has 4.5:1 or better.
+_GROUND = {"treat": "#1b6e3c", "shift": "#0b5cad", "reoptimise": "#8a5300", "replan": "#a03c00", "review": "#b3261e"}
+_SHORT = {"treat": "treat", "shift": "shift", "reoptimise": "re-optimise", "replan": "replan", "review": "REVIEW"}
+
+
+def course_page(report: CourseReport) -> Page:
+    """Arrange a course report."""
+    done = report.fractions
+    sections = [_decisions(done), _shifts(done), _goals(report)] if done else []
+    sections.append(Section("record", "Record", provenance_blocks(report.provenance)))
+    banners = []
+    if report.baseline is not None and report.baseline.validated is False:
+        banners.append(Cell("Engine not validated for this plan: every decision of this course is a review.", "bad"))
+    if not done:
+        banners.append(Cell("No fraction has been processed yet.", "info"))
+    return Page(
+        title=f"Course {report.course}",
+        subtitle=report.site,
+        notice=report.notice,
+        banners=tuple(banners),
+        verdict=None,
+        shift=None,
+        facts=_facts(report),
+        sections=tuple(sections),
+        footer=f"igrt {report.provenance.software_version} · written {date_time(report.written_at)}",
+        links=tuple((f"Fraction {f.number}", f.report) for f in done if f.report),
+    )
+
+
+def _facts(report: CourseReport) -> Facts:
+    rows: list[tuple[str, Cell]] = []
+    if report.patient is not None:
+        rows.append(("Patient", Cell(", ".join(p for p in (report.patient.name, report.patient.patient_id) if p))))
+    plan = report.plan
+    if plan is None:
+        rows.append(("Plan of record", Cell("none", "warn")))
+    else:
+        prescription = ", ".join(
+            f"{number(gy, 1, 'Gy')}{f' to {name}' if name else ''}" for name, gy in plan.prescription_gy
+        )
+        rows += [
+            ("Plan of record", Cell(f"{plan.label}, {plan.approval_status or 'approval not stated'}")),
+            ("Prescription", Cell(f"{prescription or UNKNOWN} in {plan.fractions_planned} fractions")),
+        ]
+    planned = f" of {plan.fractions_planned}" if plan else ""
+    rows += [
+        ("Fractions processed", Cell(f"{len(report.fractions)}{planned}", strong=True)),
+        ("Recorded as delivered", Cell(str(sum(f.delivery == "delivered" for f in report.fractions)))),
+        ("Assumed delivered", Cell(str(sum(f.delivery == "assumed" for f in report.fractions)))),
+        ("Re-optimised", Cell(str(sum(f.reoptimised for f in report.fractions)))),
+        ("Protocol", Cell(report.protocol or UNKNOWN)),
+        ("Written", Cell(date_time(report.written_at))),
+    ]
+    return Facts(tuple(rows))
+
+
+def _figure(name: str, title: str, caption: str, draw: tuple[str, str], legend: tuple[LegendEntry, ...]) -> FigureBlock:
+    panel = Panel(title=title, alt=caption, svg=draw[0], print_svg=draw[1])
+    return FigureBlock(name, caption, (panel,), legend, wide=True)
+
+
+def _decisions(done: Sequence[FractionSummary]) -> Section:
+    steps = [(f.number, _SHORT[f.decision], _GROUND[f.decision], "; ".join(f.reasons) or f.decision) for f in done]
+    title = "Decisions by fraction: " + ", ".join(f"{f.number} {f.decision}" for f in done)
+    draw = (
+        timeline_svg(steps, title=title, unique="timeline"),
+        timeline_svg(steps, title=title, unique="timeline", for_print=True),
+    )
+    rows = tuple(
+        (
+            Cell(str(f.number), strong=True, href=f.report),
+            Cell(f.clinic_date or UNKNOWN),
+            Cell(VERDICTS[f.decision][0], VERDICTS[f.decision][2], strong=True),
+            Cell(f.delivery.replace("-", " "), "warn" if f.delivery == "assumed" else ""),
+            Cell("plan of day" if f.reoptimised else UNKNOWN),
+            Cell(number(f.body_change_mm)),
+            Cell("; ".join(f.reasons)),
+        )
+        for f in done
+    )
+    head = ("Fraction", "Date", "Decision", "Delivery", "Re-optimised", "Contour change (mm)", "Reasons")
+    blocks: tuple[Block, ...] = (
+        _figure("timeline", "Decisions", "Decisions over the course.", draw, ()),
+        Table("Decisions", head, rows, numeric=(5,)),
+    )
+    return Section("decisions", "Decisions", blocks)
+
+
+def _shifts(done: Sequence[FractionSummary]) -> Section:
+    numbers = [f.number for f in done]
+    shifts = [f.applied or f.proposed for f in done]
+    translations = (
+        ("vertical (+ up)", "vertical_mm"),
+        ("longitudinal (+ gantry)", "longitudinal_mm"),
+        ("lateral (+X)", "lateral_mm"),
+    )
+    rotations = (("pitch", "pitch_deg"), ("roll", "roll_deg"), ("yaw", "yaw_deg"))
+    blocks: list[Block] = []
+    for key, names, label, caption, of in (
+        ("shift", translations, "Table motion (mm)", "Couch shift, applied where there is one, else proposed.", shifts),
+        ("rotation", rotations, "Rotation (°)", "Rotation found (proposed).", [f.proposed for f in done]),
+    ):
+        series = tuple(Series(text, _values(of, name)) for text, name in names)
+        draw = (
+            trend_svg(numbers, series, y_label=label, title=caption, unique=f"trend-{key}"),
+            trend_svg(numbers, series, y_label=label, title=caption, unique=f"trend-{key}", for_print=True),
+        )
+        blocks.append(_figure(f"trend-{key}", label, caption, draw, _series_legend(series)))
+    rows = tuple(
+        (
+            Cell(str(f.number), strong=True),
+            *(Cell(signed(_get(s, name), 1)) for _, name in (*translations, *rotations)),
+            Cell("applied" if f.applied else "proposed" if f.proposed else "withheld", "" if s else "warn"),
+        )
+        for f, s in zip(done, shifts, strict=True)
+    )
+    head = (
+        "Fraction",
+        "Vertical (mm)",
+        "Longitudinal (mm)",
+        "Lateral (mm)",
+        "Pitch (°)",
+        "Roll (°)",
+        "Yaw (°)",
+        "Shift",
+    )
+    blocks.append(Table("Couch shifts", head, rows, numeric=(1, 2, 3, 4, 5, 6)))
+    return Section("shifts", "Couch shifts", tuple(blocks))
+
+
+def _get(shift: Shift | None, name: str) -> float | None:
+    return None if shift is None else float(getattr(shift, name))
+
+
+def _values(shifts: Sequence[Shift | None], name: str) -> tuple[float | None, ...]:
+    return tuple(_get(shift, name) for shift in shifts)
+
+
+def _series_legend(series: Sequence[Series]) -> tuple[LegendEntry, ...]:
+    shapes = ("● ", "■ ", "▲ ", "◆ ")
+    return tuple(
+        LegendEntry(shapes[index % 4] + row.name, *SERIES[index % len(SERIES)]) for index, row in enumerate(series)
+    )
+
+
+def _goals(report: CourseReport) -> Section:
+    done = report.fractions
+    numbers = [f.number for f in done]
+    texts = list(dict.fromkeys(point.goal for f in done for point in f.goals))
+    blocks: list[Block] = []
+    for index, text in enumerate(texts):
+        goal = Goal.parse(text)
+        points = [next((p for p in f.goals if p.goal == text), None) for f in done]
+        series = [
+            Series(what, tuple(getattr(p, what) if p else None for p in points)) for what in ("today", "projected")
+        ]
+        caption = f"{goal.structure} {goal.metric}, limit {goal.comparison} {goal.limit:g} {goal.metric.unit}"
+        caption = caption.replace("<=", "≤").replace(">=", "≥") + (" (hard)." if goal.hard else ".")
+        unit = f"{goal.metric.kind.value} ({goal.metric.unit})"
+        plots = []
+        for for_print in (False, True):
+            plots.append(
+                trend_svg(
+                    numbers,
+                    series,
+                    y_label=unit,
+                    title=caption,
+                    limit=goal.limit,
+                    limit_name=caption,
+                    include_zero=False,
+                    unique=f"trend-goal-{index}",
+                    for_print=for_print,
+                    height=230.0,
+                    width=520.0,
+                )
+            )
+        legend = (*_series_legend(series), LegendEntry("limit", "#b3261e", "#ff8a80", dash=True))
+        figure = _figure(f"trend-goal-{index}", goal.structure, caption, (plots[0], plots[1]), legend)
+        blocks.append(FigureBlock(figure.name, caption, figure.panels, legend))
+    if not texts:
+        blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
+    if report.goals:
+        head = ("Goal", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Status", "Note")
+        blocks.append(
+            Table(
+                "Goals after the last fraction", head, tuple(map(goal_row, report.goals)), numeric=(1, 2, 3, 4, 5, 6, 7)
+            )
+        )
+    if texts:
+        rows = tuple((Cell(text), *(_status_of(f, text) for f in done)) for text in texts)
+        blocks.append(Table("Goal status by fraction", ("Goal", *(f"fx{n:02d}" for n in numbers)), rows))
+    return Section("goals", "Goals over the course", tuple(blocks))
+
+
+def _status_of(fraction: FractionSummary, text: str) -> Cell:
+    point = next((p for p in fraction.goals if p.goal == text), None)
+    return STATUS[point.status] if point else Cell(UNKNOWN)

@@ -1,0 +1,223 @@
+"""Sections on dose: goals, figures, beams, engine, plan of the day."""
+
+from __future__ import annotations
+
+from .blocks import Block, Cell, Facts, Notes, Section, Table
+from .model import FractionReport
+from .parts import BeamRow, GoalLine, PlanOfDay
+from .view_match import Figures, chosen, quality_table, reasons_notes
+from .words import STATUS, UNKNOWN, number, passed, point, signed
+
+
+def _value(value: float | None, unit: str) -> str:
+    return number(value, 1 if unit == "%" else 2)
+
+
+def goal_row(line: GoalLine) -> tuple[Cell, ...]:
+    """Write one goal."""
+    goal = line.parsed
+    unit = goal.metric.unit
+    band = UNKNOWN
+    if line.low is not None and line.high is not None:
+        band = f"{_value(line.low, unit)} … {_value(line.high, unit)}"
+    limit = f"{goal.comparison} {goal.limit:g} {unit}".replace("<=", "≤").replace(">=", "≥")
+    hard = " (hard)" if goal.hard else ""
+    tone = "bad" if line.status == "violated" else ""
+    return (
+        Cell(f"{goal.structure} {goal.metric}{hard}", strong=True),
+        Cell(limit),
+        Cell(_value(line.planned, unit)),
+        Cell(_value(line.tps, unit)),
+        Cell(_value(line.today, unit), tone),
+        Cell(_value(line.accumulated, unit)),
+        Cell(_value(line.projected, unit), tone),
+        Cell(band),
+        STATUS[line.status],
+        Cell(line.note),
+    )
+
+
+def goals_section(report: FractionReport, figures: Figures) -> Section:
+    """Goals table and dose-volume histograms."""
+    blocks: list[Block] = []
+    if report.goals:
+        head = ("Goal", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Status", "Note")
+        note = (
+            "Course scale, in the unit of the limit. Planned: our dose of the plan of record on the planning CT; TPS: the "
+            "planning system's dose. Today: this fraction × planned fractions. Projected: accumulated plus the remaining "
+            "fractions. Only today and projected are judged."
+        )
+        rows = tuple(goal_row(line) for line in report.goals)
+        blocks.append(Table("Clinical goals", head, rows, numeric=(1, 2, 3, 4, 5, 6, 7), note=note))
+    else:
+        blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
+    blocks += chosen(figures, "dvh")
+    return Section("goals", "Goals and dose-volume histograms", tuple(blocks))
+
+
+def dose_section(report: FractionReport, figures: Figures) -> Section | None:
+    """Dose on today's anatomy, beams, engine and its baseline."""
+    blocks: list[Block] = [*chosen(figures, "dose", "difference")]
+    if report.beams:
+        blocks.append(_beam_table(report.beams))
+    dose = report.dose
+    if dose is not None:
+        used = {
+            "recorded": Cell("the applied shift as recorded"),
+            "proposed": Cell("the proposed shift, rounded and limited"),
+            "none": Cell("no couch shift", "warn"),
+        }[dose.shift_used]
+        rows = [
+            ("Dose engine", Cell(f"{dose.engine} {dose.engine_version}".strip())),
+            ("Machine and beam model", Cell(f"{dose.machine} {dose.machine_version}".strip())),
+            ("Computed after", used),
+            ("Dose grid", Cell(number(dose.grid_mm, 1, "mm"))),
+            ("Largest fraction dose", Cell(number(dose.fraction_max_gy, 2, "Gy"))),
+            ("Quantity", Cell("dose to water")),
+        ]
+        blocks.append(Facts(tuple(rows)))
+        if dose.warnings:
+            lines = tuple(Cell(w, "warn") for w in dose.warnings)
+            blocks.append(Notes(lines, title="Warnings of the beam model's commissioned range"))
+        if dose.notes:
+            blocks.append(Notes(tuple(Cell(n) for n in dose.notes)))
+    baseline = report.baseline
+    if baseline is not None:
+        outcome = (
+            Cell("no TPS dose to compare with", "warn") if baseline.validated is None else passed(baseline.validated)
+        )
+        gamma = UNKNOWN
+        if baseline.gamma_pass_percent is not None:
+            gamma = f"{number(baseline.gamma_pass_percent, 1, '%')} of points ({baseline.gamma_criteria})"
+        blocks.append(Facts((("Engine against TPS, plan of record", outcome), ("Gamma pass rate", Cell(gamma)))))
+        blocks += reasons_notes(baseline.reasons, baseline.validated is not False)
+        blocks += quality_table(baseline.figures, "Engine against TPS")
+    return Section("dose", "Dose of the day", tuple(blocks)) if blocks else None
+
+
+def _beam_table(beams: tuple[BeamRow, ...]) -> Table:
+    rows = []
+    for beam in beams:
+        gantry = number(beam.gantry_deg, 0)
+        if beam.gantry_stop_deg is not None and beam.gantry_stop_deg != beam.gantry_deg:
+            gantry += f" → {number(beam.gantry_stop_deg, 0)}"
+        rows.append(
+            (
+                Cell(f"{beam.number} {beam.name}".strip(), strong=True),
+                Cell(gantry),
+                Cell(number(beam.table_deg, 0)),
+                Cell(number(beam.mu, 1)),
+                Cell(number(beam.ssd_planned_mm)),
+                Cell(number(beam.ssd_today_mm)),
+                _change(beam.ssd_planned_mm, beam.ssd_today_mm),
+                Cell(number(beam.radiological_depth_planned_mm)),
+                Cell(number(beam.radiological_depth_today_mm)),
+                _change(beam.radiological_depth_planned_mm, beam.radiological_depth_today_mm),
+                Cell(number(beam.fraction_dose_at_isocentre_planned_gy, 3)),
+                Cell(number(beam.fraction_dose_at_isocentre_today_gy, 3)),
+                Cell(beam.note),
+            )
+        )
+    head = (
+        "Beam",
+        "Gantry (°)",
+        "Table (°)",
+        "MU",
+        "SSD plan (mm)",
+        "SSD today (mm)",
+        "Change",
+        "Depth plan (mm)",
+        "Depth today (mm)",
+        "Change",
+        "Iso dose plan (Gy)",
+        "Iso dose today (Gy)",
+        "Note",
+    )
+    note = "Per fraction. Depth: radiological depth (water-equivalent) to the isocentre."
+    return Table("Beams", head, tuple(rows), numeric=tuple(range(1, 12)), note=note)
+
+
+def _change(planned: float | None, today: float | None) -> Cell:
+    if planned is None or today is None:
+        return Cell(UNKNOWN)
+    # 5 mm is the clinical flag for the outer contour; a path that differs by as much deserves the same look.
+    large = abs(today - planned) >= 5.0
+    return Cell(signed(today - planned), "warn" if large else "", strong=large)
+
+
+def plan_section(report: FractionReport) -> Section | None:
+    """Plan of the day, goal by goal."""
+    plan = report.plan_of_day
+    if plan is None:
+        return None
+    outcome = {
+        "kept": Cell("the plan of record is kept", "good"),
+        "reoptimised": Cell("re-optimised for today's anatomy", "warn", strong=True),
+        "not-computed": Cell("not computed", "bad", strong=True),
+    }[plan.outcome]
+    blocks: list[Block] = [Notes((Cell(plan.reason),))] if plan.reason else []
+    rows = [("Plan of the day", outcome)]
+    record = report.plan
+    if record is not None:
+        apply = Cell("YES", "good", strong=True) if report.shift.apply_shift else Cell("NO", "bad", strong=True)
+        rows += [
+            ("Scheduled plan", Cell(f"{record.label}, {record.approval_status or 'approval not stated'}")),
+            ("Scheduled plan: apply this shift", apply),
+        ]
+        rows += [("Scheduled plan, UID", Cell(record.sop_instance_uid, "muted"))] if record.sop_instance_uid else []
+    if plan.outcome == "reoptimised":
+        rows += _plan_facts(plan)
+    blocks.append(Facts(tuple(rows)))
+    if plan.comparison:
+        table_rows = tuple(
+            (
+                Cell(row.goal, strong=True),
+                Cell(number(row.scheduled, 2)),
+                _ok(row.scheduled_ok),
+                Cell(number(row.plan_of_day, 2)),
+                _ok(row.plan_of_day_ok),
+                Cell(
+                    signed(row.plan_of_day - row.scheduled, 2)
+                    if row.plan_of_day is not None and row.scheduled is not None
+                    else UNKNOWN
+                ),
+            )
+            for row in plan.comparison
+        )
+        head = ("Goal", "Scheduled today", "", "Plan of day", "", "Difference")
+        note = "Both on today's anatomy after the shift, course scale."
+        blocks.append(Table("Scheduled plan against plan of the day", head, table_rows, numeric=(1, 3, 5), note=note))
+    blocks += quality_table(plan.checks, "Checks of the plan of the day")
+    return Section("plan", "Plan of the day", tuple(blocks))
+
+
+def _plan_facts(plan: PlanOfDay) -> list[tuple[str, Cell]]:
+    rows = [
+        ("Plan of the day, label", Cell(plan.label, strong=True)),
+        (
+            "Plan of the day: apply this shift",
+            Cell("YES, it is made for the patient after the shift", "good", strong=True)
+            if plan.apply_shift
+            else Cell("NO", "bad", strong=True),
+        ),
+        ("Approval", Cell(f"{plan.approval_status}, intent {plan.intent}", "warn", strong=True)),
+        ("Fractions", Cell(str(plan.fractions))),
+        ("Isocentre, image of the day", Cell(point(plan.isocentre_lps))),
+        ("MU, plan of record", Cell(f"{number(plan.total_mu, 1)}, {number(plan.total_mu_of_record, 1)}")),
+    ]
+    if plan.segments is not None:
+        rows.append(("Segments", Cell(str(plan.segments))))
+    check = plan.mu_check
+    rows.append(
+        ("Independent MU check", passed(check.passed) if check else Cell("not made: required before approval", "warn"))
+    )
+    if plan.seconds is not None:
+        rows.append(("Made in", Cell(number(plan.seconds, 1, "s"))))
+    rows += [("UID", Cell(plan.sop_instance_uid, "muted"))] if plan.sop_instance_uid else []
+    return rows
+
+
+def _ok(value: bool | None) -> Cell:
+    if value is None:
+        return Cell("?", "warn")
+    return Cell("✓", "good") if value else Cell("✗", "bad", strong=True)

@@ -1,0 +1,142 @@
+"""The top of a fraction report: what a therapist reads in ten seconds."""
+
+from __future__ import annotations
+
+from .blocks import Cell, Facts, ShiftCard, Verdict
+from .model import FractionReport
+from .parts import Shift
+from .words import (
+    UNKNOWN,
+    VERDICTS,
+    date_time,
+    lateral_words,
+    longitudinal_words,
+    number,
+    pitch_words,
+    roll_words,
+    signed,
+    vertical_words,
+    yaw_words,
+)
+
+_DELIVERY = {
+    "pending": Cell("not delivered yet"),
+    "assumed": Cell("assumed delivered, not recorded", "warn"),
+    "delivered": Cell("delivered, recorded", "good"),
+    "not-delivered": Cell("recorded as not delivered", "warn"),
+}
+_WRITTEN = {"before-delivery": "before delivery", "after-delivery": "after delivery"}
+
+
+def verdict(report: FractionReport) -> Verdict:
+    """Say the decision in words."""
+    word, icon, tone, sentence = VERDICTS[report.decision]
+    outcome = report.plan_of_day.outcome if report.plan_of_day else ""
+    if report.decision == "reoptimise" and outcome == "reoptimised":
+        sentence = (
+            "The plan of record does not hold today. The plan of the day below is UNAPPROVED: "
+            "a person must approve it before use."
+        )
+    return Verdict(report.decision, word, icon, tone, sentence, report.reasons)
+
+
+def banners(report: FractionReport) -> tuple[Cell, ...]:
+    """Warnings that must not be missed."""
+    lines = []
+    if report.baseline is not None and report.baseline.validated is False:
+        lines.append(Cell("Engine not validated for this plan: every decision of this course is a review.", "bad"))
+    if report.fraction.written == "after-delivery":
+        lines.append(Cell("This report was written after delivery.", "info"))
+    if report.plan_of_day is not None and report.plan_of_day.outcome == "reoptimised":
+        lines.append(Cell("A plan of the day is attached to this report. It is UNAPPROVED.", "warn"))
+    if any(not row.reviewed for row in report.structures):
+        lines.append(Cell("Propagated contours are unreviewed.", "warn"))
+    return tuple(lines)
+
+
+def shift_card(report: FractionReport) -> ShiftCard:
+    """Say the couch shift with directions: large what to apply, beside it what was proposed and what remains."""
+    shift = report.shift
+    notes = tuple(Cell(reason, "warn") for reason in shift.reasons)
+    if shift.proposed is None and shift.applied is None:
+        return ShiftCard(Cell("NO: the couch shift is withheld", "bad", strong=True), (), notes)
+    within = shift.within_limits is not False
+    if shift.apply_shift:
+        apply = Cell("YES", "good", strong=True)
+    else:
+        apply = Cell("NO" if within else "NO: do not move, look", "bad", strong=True)
+    if shift.source == "recorded":
+        notes = (*notes, Cell("The applied shift is as recorded at the machine.", "info"))
+    else:
+        notes = (*notes, Cell("The shift to apply is a proposal, rounded to the table's step.", "muted"))
+    return ShiftCard(apply, _rows(shift.applied, shift.proposed, shift.residual, shift.patient_position), notes)
+
+
+def _rows(
+    applied: Shift | None, proposed: Shift | None, residual: Shift | None, patient_position: str
+) -> tuple[tuple[str, str, str, str, str], ...]:
+    axes = (
+        ("Vertical", "vertical_mm", "mm", vertical_words),
+        ("Longitudinal", "longitudinal_mm", "mm", longitudinal_words),
+        ("Lateral", "lateral_mm", "mm", lambda value: lateral_words(value, patient_position)),
+        ("Pitch", "pitch_deg", "°", pitch_words),
+        ("Roll", "roll_deg", "°", roll_words),
+        ("Yaw", "yaw_deg", "°", yaw_words),
+    )
+    lead = applied or proposed
+    rows = []
+    for label, name, unit, words in axes:
+        digits = 1
+        values = [None if part is None else float(getattr(part, name)) for part in (lead, applied, proposed, residual)]
+        rows.append(
+            (
+                label,
+                words(values[0]) if values[0] is not None else UNKNOWN,
+                _with_unit(signed(values[1], digits), unit),
+                _with_unit(signed(values[2], 2), unit),
+                _with_unit(signed(values[3], 2), unit),
+            )
+        )
+    return tuple(rows)
+
+
+def _with_unit(text: str, unit: str) -> str:
+    if text == UNKNOWN:
+        return text
+    return f"{text}{unit}" if unit == "°" else f"{text} {unit}"
+
+
+def facts(report: FractionReport) -> Facts:
+    """Say which fraction, image and plan this is about."""
+    fraction, image, plan = report.fraction, report.image, report.plan
+    device = " ".join(part for part in (image.modality, image.device) if part) or UNKNOWN
+    position = image.patient_position or "not stated in the image"
+    if image.patient_position_source:
+        position += f" (from {image.patient_position_source})"
+    rows: list[tuple[str, Cell]] = []
+    if report.patient is not None:
+        who = ", ".join(p for p in (report.patient.name, report.patient.patient_id, report.patient.birth_date) if p)
+        rows.append(("Patient", Cell(who, strong=True)))
+    delivery = _DELIVERY[fraction.delivery]
+    note = f"; {fraction.delivery_note}" if fraction.delivery_note else ""
+    rows += [
+        ("Course", Cell(f"{report.course}{f' · {report.site}' if report.site else ''}")),
+        ("Fraction", Cell(f"{fraction.number} of {fraction.planned}", strong=True)),
+        ("Delivery", Cell(delivery.text + note, delivery.tone)),
+        ("Clinic date", Cell(fraction.clinic_date or UNKNOWN)),
+        ("Report written", Cell(f"{date_time(report.written_at)}, {_WRITTEN[fraction.written]}")),
+        ("Image", Cell(f"{date_time(image.acquired)}, {device}")),
+        ("Patient position", Cell(position, "" if image.patient_position else "warn")),
+    ]
+    if plan is None:
+        rows.append(("Plan of record", Cell("none", "warn")))
+        return Facts(tuple(rows))
+    prescription = ", ".join(
+        f"{number(gy, 1, 'Gy')}{f' to {name}' if name else ''}" for name, gy in plan.prescription_gy
+    )
+    approval = plan.approval_status or "approval not stated"
+    rows += [
+        ("Plan of record", Cell(f"{plan.label}, {approval}", "" if approval == "APPROVED" else "warn")),
+        ("Prescription", Cell(f"{prescription or UNKNOWN} in {plan.fractions_planned} fractions")),
+    ]
+    return Facts(tuple(rows))
