@@ -1,5 +1,23 @@
 """Digital patients and their simulated courses, with known truth."""
 
+from .changes import AnatomyChange, HeadNeckChange, LungChange, PelvisChange
 from .digital_patient import SITES, DigitalPatient, Prescription, build_patient
+from .imaging import Imager
+from .simulate import SetupError, SimulatedFraction, bone_from_hu, daily_image, simulate_fraction
 
-__all__ = ["SITES", "DigitalPatient", "Prescription", "build_patient"]
+__all__ = [
+    "SITES",
+    "AnatomyChange",
+    "DigitalPatient",
+    "HeadNeckChange",
+    "Imager",
+    "LungChange",
+    "PelvisChange",
+    "Prescription",
+    "SetupError",
+    "SimulatedFraction",
+    "bone_from_hu",
+    "build_patient",
+    "daily_image",
+    "simulate_fraction",
+]

@@ -49,15 +49,15 @@ class Anatomy:
 
     Parameters
     ----------
-    hu : Volume
-        Planning CT, HU.
+    tissue_hu : Volume
+        The patient, HU, without any scanner's noise.
     bone : ndarray of bool
         Voxels that move as one rigid body.
     regions : tuple of Region
         To be contoured, External first.
     """
 
-    hu: Volume
+    tissue_hu: Volume
     bone: NDArray[np.bool_]
     regions: tuple[Region, ...]
 
@@ -65,7 +65,7 @@ class Anatomy:
         """Contour every region."""
         return tuple(
             structure_from_mask(
-                Volume(coverage(region.level.full()), self.hu.grid),
+                Volume(coverage(region.level.full()), self.tissue_hu.grid),
                 name=region.name,
                 number=number,
                 interpreted_type=region.interpreted_type,

@@ -60,12 +60,15 @@ class Canvas:
         self.paint(level.grown(-cortex_mm), marrow_hu, texture_hu=45)
         self.bone[level.slices] |= level.mm < 0
 
-    def textured_hu(self, *, rng: np.random.Generator, noise_hu: float = 9.0) -> NDArray[np.float32]:
-        """Return the CT with tissue texture at two scales and scanner noise (smoothed, as a soft kernel does)."""
-        shape = self.hu.shape
+    def tissue_hu(self, *, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return the patient: paint with each tissue's own texture, at two scales."""
         spacing = np.asarray(self.grid.spacing_mm[::-1])
-        fine = smooth_noise(shape, 4.0 / spacing, rng)
-        coarse = smooth_noise(shape, 11.0 / spacing, rng)
-        scanner = smooth_noise(shape, 2.6 / spacing, rng)
-        hu = self.hu + self.texture_hu * (0.75 * fine + 0.65 * coarse) + np.float32(noise_hu) * scanner
-        return np.asarray(np.clip(np.rint(hu), -1024, 3071), dtype=np.float32)
+        fine = smooth_noise(self.hu.shape, 4.0 / spacing, rng)
+        coarse = smooth_noise(self.hu.shape, 11.0 / spacing, rng)
+        return np.asarray(self.hu + self.texture_hu * (0.75 * fine + 0.65 * coarse), dtype=np.float32)
+
+
+def scanned(tissue_hu: NDArray[np.float32], grid: Grid, *, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a planning CT of a patient: noise of a soft kernel, whole HU."""
+    noise = smooth_noise(tissue_hu.shape, 2.6 / np.asarray(grid.spacing_mm[::-1]), rng)
+    return np.asarray(np.clip(np.rint(tissue_hu + np.float32(9) * noise), -1024, 3071), dtype=np.float32)

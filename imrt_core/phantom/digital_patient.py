@@ -16,8 +16,10 @@ from imrt_core.patient import (
     PlanningData,
     Scanner,
     StructureSet,
+    Volume,
 )
 
+from .canvas import scanned
 from .headneck import head_and_neck
 
 _BUILDERS = {"head-neck": head_and_neck}
@@ -71,6 +73,8 @@ class DigitalPatient:
         :func:`imrt_core.geometry.isocentre.target_isocentre_lps` of the structures.
     bone : ndarray of bool, shape of the CT
         Skull, spine, pelvis, ribs and girdle: what moves as one rigid body. Read-only.
+    tissue_hu : Volume
+        The patient himself, without the planning scanner's noise: what an imager sees on another day.
     """
 
     site: str
@@ -79,6 +83,7 @@ class DigitalPatient:
     prescription: Prescription
     isocentre_lps: tuple[float, float, float]
     bone: NDArray[np.bool_]
+    tissue_hu: Volume
 
 
 def build_patient(site: str, *, seed: int = 0, patient_position: str = "HFS") -> DigitalPatient:
@@ -101,14 +106,16 @@ def build_patient(site: str, *, seed: int = 0, patient_position: str = "HFS") ->
     if site not in _BUILDERS:
         raise InputRefusedError("no digital patient of that site", found=site, expected=", ".join(SITES))
     anatomy = _BUILDERS[site](seed=seed)
+    tissue = anatomy.tissue_hu
+    scan_rng = np.random.default_rng([seed, 99])
     key = ("phantom", site, str(seed), patient_position)
     ct = PatientImage(
-        hu=anatomy.hu,
+        hu=tissue.with_array(scanned(tissue.array, tissue.grid, rng=scan_rng)),
         patient=PatientIdentity(f"IGRT-{site.upper()}-{seed:03d}", f"Digital^{site.title()}", sex="O"),
         frame_of_reference_uid=uid_from(*key, "frame"),
         study_uid=uid_from(*key, "study"),
         series_uid=uid_from(*key, "ct"),
-        slice_uids=tuple(uid_from(*key, "ct", str(k)) for k in range(anatomy.hu.grid.shape[0])),
+        slice_uids=tuple(uid_from(*key, "ct", str(k)) for k in range(tissue.grid.shape[0])),
         patient_position=patient_position,
         acquired=_PLANNED_ON,
         scanner=Scanner("CT", "igrt", "Digital patient CT", "PLANNING", 120.0),
@@ -129,4 +136,5 @@ def build_patient(site: str, *, seed: int = 0, patient_position: str = "HFS") ->
         prescription=_PRESCRIPTIONS[site],
         isocentre_lps=target_isocentre_lps(structures),
         bone=bone,
+        tissue_hu=tissue,
     )

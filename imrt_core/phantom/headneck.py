@@ -56,7 +56,7 @@ def head_and_neck(*, seed: int) -> Anatomy:
         *organs,
         Region("Bone_Mandible", jaw),
     )
-    return Anatomy(Volume(canvas.textured_hu(rng=rng), GRID), canvas.bone, regions)
+    return Anatomy(Volume(canvas.tissue_hu(rng=rng), GRID), canvas.bone, regions)
 
 
 def _node_chain(space: Space, side: float, *, top: float, bottom: float, radius: float = 1.0) -> Level:
