@@ -3,6 +3,7 @@
 from .base import Objective
 from .dvh_point import MaxDvh, MinDvh
 from .geud import GEUD
+from .kinds import OBJECTIVE_KINDS, objective_of_kind
 from .mean_dose import MeanDose
 from .squared_deviation import SquaredDeviation
 from .squared_overdose import SquaredOverdose
@@ -10,6 +11,7 @@ from .squared_underdose import SquaredUnderdose
 
 __all__ = [
     "GEUD",
+    "OBJECTIVE_KINDS",
     "MaxDvh",
     "MeanDose",
     "MinDvh",
@@ -17,4 +19,5 @@ __all__ = [
     "SquaredDeviation",
     "SquaredOverdose",
     "SquaredUnderdose",
+    "objective_of_kind",
 ]
