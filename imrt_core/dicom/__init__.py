@@ -1,0 +1,39 @@
+"""DICOM in and out: tolerant in reading, strict in writing."""
+
+from .course import read_course, read_patient
+from .ct import read_image, write_image
+from .registration import (
+    SpatialRegistration,
+    read_machine_isocentre,
+    read_registration,
+    write_machine_isocentre,
+    write_registration,
+)
+from .rtdose import read_dose, write_dose
+from .rtplan import read_plan
+from .rtplan_writer import write_plan
+from .rtstruct import read_structures, write_structures
+from .series import SeriesFiles, find_series
+from .uids import uid_from, with_uids
+
+__all__ = [
+    "SeriesFiles",
+    "SpatialRegistration",
+    "find_series",
+    "read_course",
+    "read_dose",
+    "read_image",
+    "read_machine_isocentre",
+    "read_patient",
+    "read_plan",
+    "read_registration",
+    "read_structures",
+    "uid_from",
+    "with_uids",
+    "write_dose",
+    "write_image",
+    "write_machine_isocentre",
+    "write_plan",
+    "write_registration",
+    "write_structures",
+]
