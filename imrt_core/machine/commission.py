@@ -144,7 +144,7 @@ def _numbers(path: Path) -> Array:
 
 def axis_integrals(data_radius_mm: Array, data_fluence: Array, field_mm: Array, width_mm: Array) -> Array:
     """Return I_k(F): normalised Gaussians × primary fluence over square fields, shape (fields, widths)."""
-    nodes, weights = np.polynomial.legendre.leggauss(96)
+    nodes, weights = np.polynomial.legendre.leggauss(48)
     result = np.empty((len(field_mm), len(width_mm)))
     for row, side in enumerate(field_mm):
         for column, width in enumerate(width_mm):
@@ -189,7 +189,7 @@ def fit_beam_model(
     def misfit(log_widths: Array) -> float:
         widths = np.exp(log_widths)
         residual = _independent_fit(data, dose, integrals(data.field_mm, widths), integrals(data.of_field_mm, widths))
-        return float(np.sqrt(np.mean(residual**2)) + 1.0 * np.abs(residual).max())
+        return float(np.sqrt(np.mean(residual**2)) + 0.3 * np.abs(residual).max())
 
     search = minimize(
         misfit, np.log(_FIRST_WIDTHS_MM), method="Nelder-Mead", options={"maxfev": 300, "xatol": 5e-3, "fatol": 1e-6}
