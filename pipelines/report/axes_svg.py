@@ -39,7 +39,8 @@ class Frame:
         size = f" width='{self.width:g}' height='{self.height:g}'" if for_print else ""
         low, high = self.x
         scale = (
-            f"data-left='{self.left:g}' data-right='{self.width - self.right:g}' data-low='{low:g}' data-high='{high:g}' "
+            f"data-left='{self.left:g}' data-right='{self.width - self.right:g}' "
+            f"data-low='{low:g}' data-high='{high:g}' "
             f"data-top='{self.top:g}' data-bottom='{self.height - self.bottom:g}'"
         )
         return (
@@ -86,7 +87,8 @@ def axes_svg(
     ]
     middle_x, middle_y = (frame.left + right) / 2, (frame.top + bottom) / 2
     parts.append(
-        f"<text x='{middle_x:g}' y='{frame.height - 8:g}' text-anchor='middle' font-weight='600'>{escape(x_label)}</text>"
+        f"<text x='{middle_x:g}' y='{frame.height - 8:g}' text-anchor='middle' font-weight='600'>"
+        f"{escape(x_label)}</text>"
         f"<text x='15' y='{middle_y:g}' text-anchor='middle' font-weight='600' "
         f"transform='rotate(-90 15 {middle_y:g})'>{escape(y_label)}</text></g>"
     )

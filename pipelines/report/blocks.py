@@ -5,7 +5,7 @@ Text is plain text; whoever prints it escapes it. Only ``Panel`` holds markup, m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Tone = Literal["", "good", "bad", "warn", "info", "muted"]
@@ -50,14 +50,34 @@ class Table:
     kind: str = "table"
 
 
+def without_empty_columns(table: Table, *heads: str) -> Table:
+    """Leave out those of the named columns that say nothing in any row."""
+    empty = {
+        index
+        for index, head in enumerate(table.head)
+        if head in heads and all(row[index].text in ("", "–") for row in table.rows)
+    }
+    kept = [index for index in range(len(table.head)) if index not in empty]
+    return replace(
+        table,
+        head=tuple(table.head[index] for index in kept),
+        rows=tuple(tuple(row[index] for index in kept) for row in table.rows),
+        numeric=tuple(new for new, old in enumerate(kept) if old in table.numeric),
+    )
+
+
 @dataclass(frozen=True)
 class Panel:
-    """One picture: inline SVG for the page, and SVG without layers or variables for print."""
+    """One picture: inline SVG for the page, and SVG without layers or variables for print.
+
+    ``width``: relative to the panels beside it (millimetres shown), so that they share one scale.
+    """
 
     title: str
     alt: str
     svg: str
     print_svg: str
+    width: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ rule. This is for pictures: volumes and doses come from ``imrt_core.patient.cont
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -44,7 +45,7 @@ def _normal(points: NDArray[np.float64]) -> NDArray[np.float64]:
     if length < 1e-9:
         return np.array([0.0, 0.0, 1.0])
     vector = vector / length
-    return vector if vector[2] >= 0 else -vector
+    return np.asarray(vector if vector[2] >= 0 else -vector)
 
 
 def _stack(structure: Structure) -> _Stack:
@@ -89,7 +90,8 @@ def _fill(
     pixel_mm: float,
 ) -> NDArray[np.float32]:
     """Even-odd fill of all polygons at once: every edge toggles the pixels to its right in each row that it crosses."""
-    toggles = np.zeros((shape[0], shape[1], shape[2] + 1), dtype=np.int32)
+    # Eight bits are enough: only the parity counts, and wrapping keeps it.
+    toggles = np.zeros((shape[0], shape[1], shape[2] + 1), dtype=np.uint8)
     for polygon, index in zip(polygons, slice_of, strict=True):
         start = (polygon[:, :2] - first_mm) / pixel_mm
         stop = np.roll(start, -1, axis=0)
@@ -103,49 +105,45 @@ def _fill(
         crossing = start[edge, 0] + (row - start[edge, 1]) * slope
         column = np.clip(np.ceil(crossing).astype(int), 0, shape[2])
         np.add.at(toggles, (index, row, column), 1)
-    return (np.cumsum(toggles, axis=2)[:, :, :-1] % 2).astype(np.float32)
+    return (np.cumsum(toggles, axis=2, dtype=np.uint8)[:, :, :-1] & 1).astype(np.float32)
 
 
 def contour_lines(
-    structure: Structure, plane: Plane, *, frame_from_planning: RigidTransform | None = None
-) -> tuple[NDArray[np.float64], ...]:
-    """Cut a structure by a plane.
+    structure: Structure, planes: Sequence[Plane], *, frame_from_planning: RigidTransform | None = None
+) -> tuple[tuple[NDArray[np.float64], ...], ...]:
+    """Cut a structure by planes.
 
     Parameters
     ----------
     structure : Structure
         In the planning frame, or in the frame that ``frame_from_planning`` leads to.
-    plane : Plane
-        Display plane, planning frame.
+    planes : sequence of Plane
+        Display planes, planning frame.
     frame_from_planning : RigidTransform or None
         For a structure of the day: planning points to day points.
 
     Returns
     -------
-    tuple of ndarray, shape (n, 2)
-        Closed lines in the plane's (u, v), mm.
+    tuple (per plane) of tuple of ndarray, shape (n, 2)
+        Closed lines in the plane's (u, v), mm; open where they leave the picture.
     """
     if structure.is_empty:
-        return ()
+        return tuple(() for _ in planes)
     stack = _stack(structure)
-    points = plane.points_lps()
-    if frame_from_planning is not None:
-        points = frame_from_planning.apply(points)
-    local = points @ stack.axes.T
     levels = np.arange(len(stack.heights_mm), dtype=float)
-    slice_index = np.interp(local[..., 2], stack.heights_mm, levels, left=0.0, right=levels[-1])
-    in_plane = (local[..., :2] - stack.first_mm) / stack.pixel_mm
-    values = ndimage.map_coordinates(
-        stack.coverage,
-        [slice_index, in_plane[..., 1], in_plane[..., 0]],
-        order=1,
-        mode="constant",
-        output=np.float32,
-    )
-    if values.max() <= 0.5:
-        return ()
-    lines = contourpy.contour_generator(plane.u_mm, plane.v_mm, values).lines(0.5)
-    return tuple(np.asarray(line, dtype=float) for line in lines)
+    cuts = []
+    for plane in planes:
+        points = plane.points_lps()
+        if frame_from_planning is not None:
+            points = frame_from_planning.apply(points)
+        local = points @ stack.axes.T
+        slice_index = np.interp(local[..., 2], stack.heights_mm, levels, left=0.0, right=levels[-1])
+        in_plane = (local[..., :2] - stack.first_mm) / stack.pixel_mm
+        coordinates = [slice_index, in_plane[..., 1], in_plane[..., 0]]
+        values = ndimage.map_coordinates(stack.coverage, coordinates, order=1, output=np.float32)
+        lines = contourpy.contour_generator(plane.u_mm, plane.v_mm, values).lines(0.5)
+        cuts.append(tuple(np.asarray(line, dtype=float) for line in lines))
+    return tuple(cuts)
 
 
 def path_data(lines: tuple[NDArray[np.float64], ...], *, digits: int = 1) -> str:

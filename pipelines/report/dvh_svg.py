@@ -20,8 +20,9 @@ def dvh_svg(pairs: Sequence[DvhPair], *, unique: str = "dvh", for_print: bool = 
     Each curve has a ``<title>`` for the pointer; the page's script reads ``data-x``/``data-y`` for the cursor.
     """
     highest = max((c.dose_gy[-1] for pair in pairs for c in _curves(pair) if c.dose_gy), default=1.0)
-    x_ticks = ticks(0.0, max(highest * 1.03, 1.0))
-    frame = Frame(_WIDTH, _HEIGHT, left=58, right=14, top=12, bottom=46, x=(0.0, x_ticks[-1]), y=(0.0, 100.0))
+    end = max(highest * 1.02, 1.0)
+    x_ticks = [x for x in ticks(0.0, end, about=9) if x <= end]
+    frame = Frame(_WIDTH, _HEIGHT, left=58, right=14, top=12, bottom=46, x=(0.0, end), y=(0.0, 100.0))
     parts = [axes_svg(frame, x_ticks, ticks(0.0, 100.0), x_label="Dose, course scale (Gy)", y_label="Volume (%)")]
     for pair in pairs:
         light = css(readable(pair.color_rgb, GROUND_LIGHT))

@@ -20,11 +20,13 @@ _HALO = "fill='#fff' stroke='#000' stroke-width='{w:.1f}' paint-order='stroke' s
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture that fills the plane. ``view``: the choice it belongs to ("" always shown); ``checked``: chequered."""
+    """A picture that fills the plane. ``view``: ``"planning"``, ``"day"`` or ``"overlay"``; "" is always shown.
+
+    The page's style sheet shows the layers that the chosen view needs; for the checkerboard it clips the day's.
+    """
 
     uri: str
     view: str = ""
-    checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ def panel_svg(
         # The printer has no CSS: give a size in mm so that all panels of a report share one scale.
         parts = [f"<svg xmlns='http://www.w3.org/2000/svg' {size} width='{width:g}' height='{height:g}'>"]
     parts.append(f"<rect x='{left:g}' y='{top:g}' width='{width:g}' height='{height:g}' fill='#000'/>")
-    if not for_print and any(layer.checked for layer in layers):
+    if not for_print and any(layer.view == "day" for layer in layers):
         parts.append(_checker(plane, f"{unique}-checker"))
     for layer in layers:
-        if for_print and (layer.view not in ("", "overlay") or layer.checked):
+        if for_print and layer.view not in ("", "overlay"):
             continue
         parts.append(_picture(plane, layer, unique, for_print))
     for line in lines:
@@ -88,7 +90,7 @@ def panel_svg(
             f"<path d='{line.data}' fill='none' stroke='{line.color}' stroke-width='{line.width:g}'{dash} "
             f"stroke-linejoin='round'><title>{escape(line.name)}</title></path>"
         )
-    parts.append(_isocentre(width, height))
+    parts.append(_isocentre(0.6 * plane.letter_mm))
     parts.append(_marks(plane))
     parts.append(_scale_bar(plane))
     parts.append("</svg>")
@@ -98,7 +100,7 @@ def panel_svg(
 def _picture(plane: Plane, layer: Layer, unique: str, for_print: bool) -> str:
     left, top, width, height = plane.extent_mm
     view = "" if for_print or not layer.view else f" class='layer view-{layer.view}'"
-    clip = f" clip-path='url(#{unique}-checker)'" if layer.checked else ""
+    clip = f" style='--checker:url(#{unique}-checker)'" if view and layer.view == "day" else ""
     return (
         f"<image{view} href='{layer.uri}' x='{left:g}' y='{top:g}' width='{width:g}' height='{height:g}' "
         f"preserveAspectRatio='none'{clip}/>"
@@ -116,8 +118,7 @@ def _checker(plane: Plane, name: str, *, square_mm: float = 25.0) -> str:
     return f"<clipPath id='{name}'><path d='{''.join(squares)}'/></clipPath>"
 
 
-def _isocentre(width: float, height: float) -> str:
-    arm = 0.03 * max(width, height)
+def _isocentre(arm: float) -> str:
     cross = (
         f"M{-arm:.1f} 0H{-arm / 3:.1f}M{arm / 3:.1f} 0H{arm:.1f}M0 {-arm:.1f}V{-arm / 3:.1f}M0 {arm / 3:.1f}V{arm:.1f}"
     )
@@ -126,7 +127,7 @@ def _isocentre(width: float, height: float) -> str:
 
 def _marks(plane: Plane) -> str:
     left, top, width, height = plane.extent_mm
-    size = 0.062 * max(width, height)
+    size = plane.letter_mm
     margin = 0.3 * size
     middle_u, middle_v = left + width / 2, top + height / 2
     places = (
@@ -146,7 +147,7 @@ def _marks(plane: Plane) -> str:
 def _scale_bar(plane: Plane) -> str:
     left, top, width, height = plane.extent_mm
     length = 50 if width >= 160 else 20
-    size = 0.042 * max(width, height)
+    size = 0.7 * plane.letter_mm
     x, y = left + 0.03 * width, top + height - 0.03 * height
     halo = _HALO.format(w=0.16 * size)
     return (

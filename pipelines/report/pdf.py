@@ -49,7 +49,7 @@ def _figure(figure: FigureBlock, folder: Path) -> dict[str, Any]:
         file = folder / f"{figure.name}-{index}.svg"
         file.write_text(panel.print_svg, encoding="utf-8")
         bar = "class='bar'" in panel.print_svg
-        panels.append({"file": file.name, "title": panel.title, "alt": panel.alt, "bar": bar})
+        panels.append({"file": file.name, "title": panel.title, "alt": panel.alt, "bar": bar, "width": panel.width})
     plain = dataclasses.asdict(dataclasses.replace(figure, panels=()))
     plain["panels"] = panels
     return plain

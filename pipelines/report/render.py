@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.files import write_bytes
+
 from .figures import fraction_figures
-from .files import ReportFiles, write_atomic
 from .html import html_bytes
 from .images import FractionImages
 from .model import CourseReport, FractionReport
 from .pdf import pdf_bytes
 from .view_course import course_page
 from .view_fraction import fraction_page
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where a report was written."""
+
+    html: Path
+    pdf: Path
+    json: Path
 
 
 def render_fraction(report: FractionReport, images: FractionImages | None, folder: Path) -> ReportFiles:
@@ -28,7 +39,7 @@ def render_fraction(report: FractionReport, images: FractionImages | None, folde
 
     Raises
     ------
-    OSError
+    StorageError
         If the disk refuses; files that were not yet written are then as before.
     """
     page = fraction_page(report, fraction_figures(report, images))
@@ -40,7 +51,7 @@ def render_course(report: CourseReport, folder: Path) -> ReportFiles:
 
     Raises
     ------
-    OSError
+    StorageError
         If the disk refuses.
     """
     page = course_page(report)
@@ -54,7 +65,7 @@ def _json(report: FractionReport | CourseReport) -> bytes:
 def _write(folder: Path, stem: str, html: bytes, pdf: bytes, json: bytes) -> ReportFiles:
     # Everything is made before anything is written.
     return ReportFiles(
-        pdf=write_atomic(folder / f"{stem}.pdf", pdf),
-        json=write_atomic(folder / f"{stem}.json", json),
-        html=write_atomic(folder / f"{stem}.html", html),
+        pdf=write_bytes(folder / f"{stem}.pdf", pdf),
+        json=write_bytes(folder / f"{stem}.json", json),
+        html=write_bytes(folder / f"{stem}.html", html),
     )

@@ -46,6 +46,8 @@ class Plane:
         (rows, columns).
     marks : tuple of str
         Letters at left, right, top, bottom.
+    letter_mm : float
+        Height of the letters: the same on the panels of one report, which share one scale.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Plane:
     extent_mm: tuple[float, float, float, float]
     shape: tuple[int, int]
     marks: tuple[str, str, str, str]
+    letter_mm: float = 12.0
 
     @property
     def u_mm(self) -> NDArray[np.float64]:
@@ -86,9 +89,13 @@ _PLANES = (
 
 
 def planes_through(
-    planning_hu: Volume, isocentre_lps: tuple[float, float, float], *, pixel_mm: float = 1.0
+    planning_hu: Volume,
+    isocentre_lps: tuple[float, float, float],
+    *,
+    covered_lps: NDArray[np.float64] | None = None,
+    pixel_mm: float = 1.0,
 ) -> tuple[Plane, Plane, Plane]:
-    """Choose the three planes, cut to the body with a margin.
+    """Choose the three planes, cut to the body and to what the image of the day covers along z, with a margin.
 
     Parameters
     ----------
@@ -96,10 +103,17 @@ def planes_through(
         Planning CT, HU; the planes never reach beyond it.
     isocentre_lps : tuple of float
         Planned isocentre, mm.
+    covered_lps : ndarray, shape (n, 3), or None
+        Corners of the image of the day, brought to the planning frame.
     pixel_mm : float
         Pixel size.
     """
     lower, upper = _body_box_lps(planning_hu, isocentre_lps)
+    if covered_lps is not None:
+        bottom, top_z = covered_lps[:, 2].min() - _MARGIN_MM, covered_lps[:, 2].max() + _MARGIN_MM
+        if bottom < isocentre_lps[2] < top_z:
+            lower[2], upper[2] = max(lower[2], bottom), min(upper[2], top_z)
+    letter_mm = 0.021 * float(2 * (upper[0] - lower[0]) + (upper[1] - lower[1]))
     planes = []
     for name, right, down, marks in _PLANES:
         spans = []
@@ -110,11 +124,11 @@ def planes_through(
                     float(np.dot(axis, np.subtract(upper, isocentre_lps))),
                 )
             )
-            size = max(int(round((ends[1] - ends[0]) / pixel_mm)), 8)
+            size = max(round((ends[1] - ends[0]) / pixel_mm), 8)
             spans.append((ends[0], size))
         (left, columns), (top, rows) = spans
         extent = (left, top, columns * pixel_mm, rows * pixel_mm)
-        planes.append(Plane(name, isocentre_lps, right, down, extent, (rows, columns), marks))
+        planes.append(Plane(name, isocentre_lps, right, down, extent, (rows, columns), marks, letter_mm))
     return planes[0], planes[1], planes[2]
 
 
@@ -162,16 +176,21 @@ def grey(hu: NDArray[np.float32]) -> Image8:
     return np.asarray(np.round(np.clip((hu - low) / (high - low), 0, 1) * 255), dtype=np.uint8)
 
 
-def overlay(planning: Image8, day: Image8) -> Image8:
-    """Mix two grey pictures in complementary colours: planning blue, day orange, grey where they agree."""
+def overlay(planning: Image8, day: Image8, covered: NDArray[np.bool_]) -> Image8:
+    """Mix two grey pictures in complementary colours: planning blue, day orange, grey where they agree.
+
+    Where the image of the day holds nothing (``covered`` False) the planning picture is shown dim and grey: no data is
+    not a difference.
+    """
     blue_half = planning.astype(np.uint16)
     orange_half = day.astype(np.uint16)
     mixed = np.stack([orange_half, (blue_half + orange_half) // 2, blue_half], axis=-1)
-    return mixed.astype(np.uint8)
+    dim = (0.4 * planning).astype(np.uint16)[..., None]
+    return np.where(covered[..., None], mixed, dim).astype(np.uint8)
 
 
 def png_uri(picture: Image8) -> str:
     """Encode (rows, columns), (…, 3) or (…, 4) bytes as a PNG data URI."""
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="PNG", compress_level=7)
+    Image.fromarray(picture).save(stream, format="PNG", compress_level=5)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

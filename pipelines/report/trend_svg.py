@@ -54,7 +54,8 @@ def trend_svg(
         v = frame.v(limit)
         parts.append(
             f"<path class='limit' d='M{frame.left:g} {v:.1f}H{frame.width - frame.right:g}' stroke='#b3261e' "
-            f"stroke-width='1.8' stroke-dasharray='9 5' style='--dark:#ff8a80'><title>{escape(limit_name)}</title></path>"
+            f"stroke-width='1.8' stroke-dasharray='9 5' style='--dark:#ff8a80'>"
+            f"<title>{escape(limit_name)}</title></path>"
         )
     for index, row in enumerate(series):
         parts.append(_row(frame, fractions, row, index))
@@ -74,8 +75,8 @@ def _row(frame: Frame, fractions: Sequence[int], row: Series, index: int) -> str
     line = " ".join(f"{u:.1f},{v:.1f}" for u, v, _, _ in places)
     parts = [f"<polyline class='curve' points='{line}' fill='none' stroke='{light}' stroke-width='2' {style}/>"]
     parts += [
-        f"<path class='point' d='{_shape(index, u, v)}' fill='{light}' {style}><title>{escape(row.name)}, fraction {n}: "
-        f"{value:.1f}</title></path>"
+        f"<path class='point' d='{_shape(index, u, v)}' fill='{light}' {style}>"
+        f"<title>{escape(row.name)}, fraction {n}: {value:.1f}</title></path>"
         for u, v, n, value in places
     ]
     return "".join(parts)
@@ -90,7 +91,8 @@ def _shape(index: int, u: float, v: float, size: float = 5.0) -> str:
         case "triangle":
             return f"M{u:.1f} {v - 1.2 * size:.1f}l{1.2 * size} {2.1 * size}h{-2.4 * size}z"
         case _:
-            return f"M{u:.1f} {v - 1.3 * size:.1f}l{1.3 * size} {1.3 * size}l{-1.3 * size} {1.3 * size}l{-1.3 * size} {-1.3 * size}z"
+            half = 1.3 * size
+            return f"M{u:.1f} {v - half:.1f}l{half} {half}l{-half} {half}l{-half} {-half}z"
 
 
 def timeline_svg(
@@ -119,12 +121,12 @@ def timeline_svg(
         parts.append(
             f"<g transform='translate({x:g} {y:g})'><title>Fraction {fraction}: {escape(note)}</title>"
             f"<rect width='{box_width:g}' height='{box_height:g}' rx='6' fill='{ground}'/>"
-            f"<text x='{box_width / 2:g}' y='18' text-anchor='middle' fill='#fff' font-size='13' {FONT}>fx{fraction:02d}</text>"
-            f"<text x='{box_width / 2:g}' y='36' text-anchor='middle' fill='#fff' font-size='14' font-weight='700' {FONT}>"
-            f"{escape(word)}</text></g>"
+            f"<g fill='#fff' text-anchor='middle' {FONT}>"
+            f"<text x='{box_width / 2:g}' y='18' font-size='13'>fx{fraction:02d}</text>"
+            f"<text x='{box_width / 2:g}' y='36' font-size='14' font-weight='700'>{escape(word)}</text></g></g>"
         )
     size = f" width='{width:g}' height='{height:g}'" if for_print else ""
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' class='plot timeline' id='{unique}' viewBox='0 0 {width:g} {height:g}'"
-        f"{size} role='img' aria-label='{escape(title)}'>{''.join(parts)}</svg>"
+        f"<svg xmlns='http://www.w3.org/2000/svg' class='plot timeline' id='{unique}' "
+        f"viewBox='0 0 {width:g} {height:g}'{size} role='img' aria-label='{escape(title)}'>{''.join(parts)}</svg>"
     )

@@ -10,9 +10,9 @@ from .blocks import Block, Cell, Facts, FigureBlock, LegendEntry, Notes, Page, P
 from .model import CourseReport, FractionSummary
 from .parts import Shift
 from .trend_svg import SERIES, Series, timeline_svg, trend_svg
-from .view_dose import goal_row
+from .view_dose import goals_table
 from .view_fraction import provenance_blocks
-from .words import STATUS, UNKNOWN, VERDICTS, date_time, number, signed
+from .words import STATUS, UNKNOWN, VERDICTS, comparison, date_time, number, signed
 
 #: Grounds of the timeline's boxes: white text on them has 4.5:1 or better.
 _GROUND = {"treat": "#1b6e3c", "shift": "#0b5cad", "reoptimise": "#8a5300", "replan": "#a03c00", "review": "#b3261e"}
@@ -170,8 +170,10 @@ def _goals(report: CourseReport) -> Section:
         series = [
             Series(what, tuple(getattr(p, what) if p else None for p in points)) for what in ("today", "projected")
         ]
-        caption = f"{goal.structure} {goal.metric}, limit {goal.comparison} {goal.limit:g} {goal.metric.unit}"
-        caption = caption.replace("<=", "≤").replace(">=", "≥") + (" (hard)." if goal.hard else ".")
+        caption = comparison(
+            f"{goal.structure} {goal.metric}, limit {goal.comparison} {goal.limit:g} {goal.metric.unit}"
+        )
+        caption += " (hard)." if goal.hard else "."
         unit = f"{goal.metric.kind.value} ({goal.metric.unit})"
         plots = []
         for for_print in (False, True):
@@ -196,14 +198,9 @@ def _goals(report: CourseReport) -> Section:
     if not texts:
         blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
     if report.goals:
-        head = ("Goal", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Status", "Note")
-        blocks.append(
-            Table(
-                "Goals after the last fraction", head, tuple(map(goal_row, report.goals)), numeric=(1, 2, 3, 4, 5, 6, 7)
-            )
-        )
+        blocks.append(goals_table(report.goals, "Goals as of the last fraction"))
     if texts:
-        rows = tuple((Cell(text), *(_status_of(f, text) for f in done)) for text in texts)
+        rows = tuple((Cell(comparison(text)), *(_status_of(f, text) for f in done)) for text in texts)
         blocks.append(Table("Goal status by fraction", ("Goal", *(f"fx{n:02d}" for n in numbers)), rows))
     return Section("goals", "Goals over the course", tuple(blocks))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .blocks import Block, Cell, Facts, Notes, Section, Table
+from .blocks import Block, Cell, Facts, Notes, Section, Table, Tone, without_empty_columns
 from .model import FractionReport
 from .parts import BeamRow, GoalLine, PlanOfDay
 from .view_match import Figures, chosen, quality_table, reasons_notes
-from .words import STATUS, UNKNOWN, number, passed, point, signed
+from .words import STATUS, UNKNOWN, comparison, number, passed, point, signed
 
 
 def _value(value: float | None, unit: str) -> str:
@@ -20,9 +20,9 @@ def goal_row(line: GoalLine) -> tuple[Cell, ...]:
     band = UNKNOWN
     if line.low is not None and line.high is not None:
         band = f"{_value(line.low, unit)} … {_value(line.high, unit)}"
-    limit = f"{goal.comparison} {goal.limit:g} {unit}".replace("<=", "≤").replace(">=", "≥")
+    limit = comparison(f"{goal.comparison} {goal.limit:g} {unit}")
     hard = " (hard)" if goal.hard else ""
-    tone = "bad" if line.status == "violated" else ""
+    tone: Tone = "bad" if line.status == "violated" else ""
     return (
         Cell(f"{goal.structure} {goal.metric}{hard}", strong=True),
         Cell(limit),
@@ -37,18 +37,24 @@ def goal_row(line: GoalLine) -> tuple[Cell, ...]:
     )
 
 
+def goals_table(lines: tuple[GoalLine, ...], caption: str) -> Table:
+    """Write the goals table with its legend."""
+    head = ("Goal", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Status", "Note")
+    note = (
+        "Course scale, in the unit of the limit. Planned: our dose of the plan of record on the planning CT; TPS: the "
+        "planning system's dose. Today: this fraction × planned fractions. Projected: accumulated plus the remaining "
+        "fractions. Band: of the judged value. Only today and projected are judged."
+    )
+    rows = tuple(goal_row(line) for line in lines)
+    table = Table(caption, head, rows, numeric=(1, 2, 3, 4, 5, 6, 7), note=note)
+    return without_empty_columns(table, "TPS", "Band", "Note")
+
+
 def goals_section(report: FractionReport, figures: Figures) -> Section:
     """Goals table and dose-volume histograms."""
     blocks: list[Block] = []
     if report.goals:
-        head = ("Goal", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Status", "Note")
-        note = (
-            "Course scale, in the unit of the limit. Planned: our dose of the plan of record on the planning CT; TPS: the "
-            "planning system's dose. Today: this fraction × planned fractions. Projected: accumulated plus the remaining "
-            "fractions. Only today and projected are judged."
-        )
-        rows = tuple(goal_row(line) for line in report.goals)
-        blocks.append(Table("Clinical goals", head, rows, numeric=(1, 2, 3, 4, 5, 6, 7), note=note))
+        blocks.append(goals_table(report.goals, "Clinical goals"))
     else:
         blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
     blocks += chosen(figures, "dvh")
@@ -134,7 +140,8 @@ def _beam_table(beams: tuple[BeamRow, ...]) -> Table:
         "Note",
     )
     note = "Per fraction. Depth: radiological depth (water-equivalent) to the isocentre."
-    return Table("Beams", head, tuple(rows), numeric=tuple(range(1, 12)), note=note)
+    table = Table("Beams", head, tuple(rows), numeric=tuple(range(1, 12)), note=note)
+    return without_empty_columns(table, "Note", "Iso dose plan (Gy)", "Iso dose today (Gy)")
 
 
 def _change(planned: float | None, today: float | None) -> Cell:
@@ -171,7 +178,7 @@ def plan_section(report: FractionReport) -> Section | None:
     if plan.comparison:
         table_rows = tuple(
             (
-                Cell(row.goal, strong=True),
+                Cell(comparison(row.goal), strong=True),
                 Cell(number(row.scheduled, 2)),
                 _ok(row.scheduled_ok),
                 Cell(number(row.plan_of_day, 2)),

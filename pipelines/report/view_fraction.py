@@ -44,10 +44,10 @@ def _record_section(report: FractionReport) -> Section:
         rows = tuple((Cell(date_time(a.when)), Cell(a.who), Cell(a.what)) for a in report.audit)
         blocks.append(Table("Who did what when", ("When", "Who", "What"), rows))
     if report.stage_seconds:
-        rows = tuple((Cell(s.stage), Cell(number(s.seconds, 1))) for s in report.stage_seconds)
+        stages = [(Cell(s.stage), Cell(number(s.seconds, 1))) for s in report.stage_seconds]
         total = sum(s.seconds for s in report.stage_seconds)
-        rows = (*rows, (Cell("all stages", strong=True), Cell(number(total, 1), strong=True)))
-        blocks.append(Table("Time per stage", ("Stage", "Seconds"), rows, numeric=(1,)))
+        stages.append((Cell("all stages", strong=True), Cell(number(total, 1), strong=True)))
+        blocks.append(Table("Time per stage", ("Stage", "Seconds"), tuple(stages), numeric=(1,)))
     identifiers = [
         ("Image series UID", Cell(report.image.series_uid or UNKNOWN, "muted")),
         ("Plan of record UID", Cell((report.plan.sop_instance_uid if report.plan else "") or UNKNOWN, "muted")),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .blocks import Block, Cell, Facts, FigureBlock, Notes, Section, Table
+from .blocks import Block, Cell, Facts, FigureBlock, Notes, Section, Table, without_empty_columns
 from .model import FractionReport
 from .parts import QualityFigure
-from .words import UNKNOWN, figure_value, lps_words, number, passed, point, signed
+from .words import UNKNOWN, comparison, figure_value, lps_words, number, passed, point, signed
 
 Figures = Mapping[str, FigureBlock]
 
@@ -17,10 +17,12 @@ def quality_table(figures: tuple[QualityFigure, ...], caption: str) -> tuple[Tab
     if not figures:
         return ()
     rows = tuple(
-        (Cell(f.name), Cell(figure_value(f)), Cell(f.limit or UNKNOWN), passed(f.passed), Cell(f.note)) for f in figures
+        (Cell(f.name), Cell(figure_value(f)), Cell(comparison(f.limit) or UNKNOWN), passed(f.passed), Cell(f.note))
+        for f in figures
     )
     head = ("Check", "Value", "Limit", "Outcome", "Note")
-    return (Table(caption, head, rows, numeric=(1,)),)
+    table = Table(caption, head, rows, numeric=(1,))
+    return (without_empty_columns(table, "Value", "Limit", "Note"),)
 
 
 def reasons_notes(reasons: tuple[str, ...], ok: bool) -> tuple[Notes, ...]:
@@ -103,8 +105,9 @@ def anatomy_section(report: FractionReport, figures: Figures) -> Section | None:
             "Contours",
             "Note",
         )
-        note = "Moved: centroid against its planned place after the shift. Dice: against the planned structure moved rigidly."
-        blocks.append(Table("Structures, planned and propagated", head, rows, numeric=(3, 4, 5, 6, 7), note=note))
+        note = "Moved: centroid against its planned place after the shift. Dice: against it moved rigidly."
+        table = Table("Structures, planned and propagated", head, rows, numeric=(3, 4, 5, 6, 7), note=note)
+        blocks.append(without_empty_columns(table, "Moved (mm)", "Dice", "Note"))
     body = report.body_contour
     if body is not None:
         flag = (

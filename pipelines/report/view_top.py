@@ -103,7 +103,7 @@ def _rows(
 def _with_unit(text: str, unit: str) -> str:
     if text == UNKNOWN:
         return text
-    return f"{text}{unit}" if unit == "°" else f"{text} {unit}"
+    return f"{text}{unit}" if unit == "°" else f"{text}\u00a0{unit}"
 
 
 def facts(report: FractionReport) -> Facts:

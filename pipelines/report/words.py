@@ -46,7 +46,8 @@ def number(value: float | None, digits: int = 1, unit: str = "") -> str:
     if float(text) == 0:
         text = text.lstrip("-")
     text = text.replace("-", MINUS)
-    return f"{text} {unit}" if unit else text
+    # A number and its unit stay on one line: no-break space.
+    return f"{text}\u00a0{unit}" if unit else text
 
 
 def signed(value: float | None, digits: int = 1, unit: str = "") -> str:
@@ -59,7 +60,7 @@ def point(values: tuple[float, ...] | None, digits: int = 1, unit: str = "mm") -
     """Write a vector."""
     if values is None:
         return UNKNOWN
-    return f"({', '.join(number(v, digits) for v in values)}) {unit}".rstrip()
+    return f"({', '.join(number(v, digits) for v in values)}){'' if unit == '°' else ' '}{unit}"
 
 
 def _is_zero(value: float, digits: int) -> bool:
@@ -73,14 +74,19 @@ def vertical_words(value_mm: float) -> str:
 
 def longitudinal_words(value_mm: float) -> str:
     """Table motion along IEC Y."""
-    return _translation(value_mm, "towards the gantry", "away from the gantry")
+    return _translation(value_mm, "towards gantry", "away from gantry")
+
+
+def comparison(text: str) -> str:
+    """Write ``<=`` and ``>=`` as signs."""
+    return text.replace("<=", "≤").replace(">=", "≥")
 
 
 def lateral_words(value_mm: float, patient_position: str) -> str:
     """Table motion along IEC X, with the patient's side where the position is known."""
     side = _SIDE_OF_PLUS_X.get(patient_position)
-    plus = f"to the patient's {side} (+X)" if side else "to +X"
-    minus = f"to the patient's {_OTHER[side]} ({MINUS}X)" if side else f"to {MINUS}X"
+    plus = f"to patient's {side} (+X)" if side else "to +X"
+    minus = f"to patient's {_OTHER[side]} ({MINUS}X)" if side else f"to {MINUS}X"
     return _translation(value_mm, plus, minus)
 
 
