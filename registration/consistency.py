@@ -1,0 +1,119 @@
+"""Does a rigid match agree with itself? Figures from parts of the region and from other starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from imrt_core.patient import RigidTransform
+
+from ._kernels import sample_cubic
+from .refine import Fit, Level, refine
+
+#: A block with fewer points has no say of its own.
+_MIN_BLOCK_POINTS = 300
+
+
+@dataclass(frozen=True)
+class BlockFigures:
+    """How parts of the region agree.
+
+    Parameters
+    ----------
+    local_shift_mm, local_shift_max_mm : float
+        Median and largest translation that a block takes alone, its rotation kept.
+    uncertainty_mm, uncertainty_deg : float
+        Jackknife standard error of the match (at the centre) over the blocks.
+    """
+
+    local_shift_mm: float
+    local_shift_max_mm: float
+    uncertainty_mm: float
+    uncertainty_deg: float
+
+
+def difference(a: RigidTransform, b: RigidTransform, centre_lps: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the distance in mm at a point, and the angle in degrees, between two matches."""
+    distance = float(np.linalg.norm(a.apply(centre_lps) - b.apply(centre_lps)))
+    return distance, float(np.rad2deg(Rotation.from_matrix(a.rotation.T @ b.rotation).magnitude()))
+
+
+def block_figures(level: Level, fit: Fit, centre_lps: NDArray[np.float64]) -> BlockFigures:
+    """Match eight blocks of the region alone, and the region without each of them.
+
+    A rigid match of the right patient is confirmed by every part. Blocks that go their own way show posture that is
+    not rigid, or another patient.
+    """
+    seen = visible(level, fit.moving_from_fixed)
+    blocks = _blocks(level.points_lps, seen)
+    shifts, left_out = [], []
+    for block in blocks:
+        own = refine(level.subset(block), fit.moving_from_fixed, iterations=12, translation_only=True)
+        shifts.append(difference(own.moving_from_fixed, fit.moving_from_fixed, level.points_lps[block].mean(axis=0))[0])
+        rest = refine(level.subset(seen & ~block), fit.moving_from_fixed, iterations=6, tolerance_mm=0.02)
+        left_out.append(difference(rest.moving_from_fixed, fit.moving_from_fixed, centre_lps))
+    if len(blocks) < 3:
+        return BlockFigures(np.inf, np.inf, np.inf, np.inf)
+    n = len(blocks)
+    # Jackknife: sqrt((n − 1)/n · Σ d²), about the full match instead of the mean of the replicates.
+    error = np.sqrt((n - 1) / n * np.sum(np.square(left_out), axis=0))
+    return BlockFigures(float(np.median(shifts)), float(np.max(shifts)), float(error[0]), float(error[1]))
+
+
+def restart_spread(level: Level, coarse: Level, fit: Fit, centre_lps: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the largest difference (mm, degrees) of matches started 5 mm and 2° away in four directions."""
+    centre = fit.moving_from_fixed.apply(centre_lps)
+    keep = np.zeros(len(level.points_lps), dtype=bool)
+    keep[:: max(1, len(keep) // 40_000)] = True
+    sample = level.subset(keep)
+    reference = refine(sample, fit.moving_from_fixed).moving_from_fixed
+    worst = (0.0, 0.0)
+    for corner in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
+        direction = np.array(corner) / np.sqrt(3.0)
+        away = RigidTransform.from_parameters(
+            translation_mm=5.0 * direction, rotation_deg=2.0 * direction[[1, 2, 0]], centre_lps=centre
+        )
+        near = refine(coarse, away @ fit.moving_from_fixed).moving_from_fixed
+        found = refine(sample, near).moving_from_fixed
+        mm, deg = difference(found, reference, centre_lps)
+        worst = (max(worst[0], mm), max(worst[1], deg))
+    return worst
+
+
+def bone_dice(level: Level, fit: Fit, *, threshold_hu: float) -> float:
+    """Return the Dice overlap of bone at the sampled points that both images show; NaN with under 200 bone points."""
+    seen = visible(level, fit.moving_from_fixed)
+    mapped = fit.moving_from_fixed.apply(level.points_lps[seen])
+    values, _ = sample_cubic(level.coefficients, level.grid.to_index(mapped))
+    day = (values - fit.shading_at(mapped)) / max(fit.scale, 1e-3) > threshold_hu
+    planned = level.fixed_hu[seen] > threshold_hu
+    if planned.sum() < 200:
+        return float("nan")
+    return float(2.0 * (day & planned).sum() / (day.sum() + planned.sum()))
+
+
+def visible(level: Level, transform: RigidTransform) -> NDArray[np.bool_]:
+    """Which sampled points the moving image shows."""
+    index = level.grid.to_index(transform.apply(level.points_lps))
+    upper = np.array(level.grid.shape[::-1]) - 1
+    i, j, k = np.clip(np.rint(index), 0, upper).astype(np.intp).T
+    return np.asarray(np.all((index >= 0) & (index <= upper), axis=1) & level.seen[k, j, i])
+
+
+def _blocks(points_lps: NDArray[np.float64], seen: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Split the visible points along z into four slabs of equal count, each in a left and a right half."""
+    blocks = []
+    z = points_lps[:, 2]
+    edges = np.quantile(z[seen], [0.0, 0.25, 0.5, 0.75, 1.0]) if seen.any() else np.zeros(5)
+    edges[-1] += 1.0
+    for lower, upper in pairwise(edges):
+        slab = seen & (z >= lower) & (z < upper)
+        if not slab.any():
+            continue
+        left = points_lps[:, 0] > np.median(points_lps[slab, 0])
+        blocks += [half for half in (slab & left, slab & ~left) if half.sum() >= _MIN_BLOCK_POINTS]
+    return blocks

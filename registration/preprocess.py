@@ -1,0 +1,193 @@
+"""What is image, what is patient and what is bone: masks and resolutions that the matches work on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imrt_core.patient import Grid, RegistrationError, Volume
+
+Mask = NDArray[np.bool_]
+
+#: Patient against air. Half-way between air and soft tissue, so an HU error of ±200 of a CBCT does not matter.
+BODY_HU = -400.0
+#: Bone against soft tissue and contrast medium.
+BONE_HU = 180.0
+
+
+#: Resolution that matches work at; finer voxels are averaged down to it.
+FINE_MM = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """An image at working resolution, with where it may be trusted.
+
+    Parameters
+    ----------
+    hu : Volume
+        HU; −1000 where nothing was seen.
+    seen : ndarray of bool
+        Field of view, same grid.
+    """
+
+    hu: Volume
+    seen: Mask
+
+    @classmethod
+    def of(cls, hu: Volume, name: str, *, spacing_mm: float = FINE_MM) -> PreparedImage:
+        """Check an image, find its field of view and average it down to about ``spacing_mm``."""
+        check_image(hu, name)
+        seen = field_of_view(hu)
+        filled = hu if seen.all() else hu.with_array(np.where(seen, hu.array, np.float32(-1000.0)))
+        # Air far from the patient costs time and says nothing.
+        small = reduced(filled, spacing_mm)
+        visible = reduced(hu.with_array(seen.astype(np.float32)), spacing_mm).array > 0.99
+        lower, upper = bounding_box(small.array > BODY_HU, small.grid, 30.0)
+        window = tuple(slice(a, b) for a, b in zip(lower[::-1], upper[::-1], strict=True))
+        return cls(cropped(small, lower, upper), visible[window])
+
+    def at(self, spacing_mm: float, sigma_mm: float) -> PreparedImage:
+        """Return a coarser, smoothed version; the field of view shrinks by what the smoothing smears over its edge."""
+        small = smoothed(reduced(self.hu, spacing_mm), sigma_mm)
+        seen = reduced(self.hu.with_array(self.seen.astype(np.float32)), spacing_mm).array > 0.99
+        if not seen.all():
+            turns = max(1, int(np.ceil(1.5 * sigma_mm / min(small.grid.spacing_mm))))
+            seen = ndimage.binary_erosion(seen, iterations=turns, border_value=1)
+        return PreparedImage(small, np.asarray(seen))
+
+
+def check_image(hu: Volume, name: str) -> None:
+    """Refuse what cannot be matched at all.
+
+    Raises
+    ------
+    RegistrationError
+        Fewer than 8 voxels along an axis, or one value everywhere.
+    """
+    if min(hu.grid.shape) < 8:
+        raise RegistrationError(
+            f"the {name} image is too small to register",
+            found=str(hu.grid.shape),
+            expected=">= 8 voxels along each axis",
+        )
+    finite = hu.array[np.isfinite(hu.array)]
+    if finite.size == 0 or finite.min() == finite.max():
+        raise RegistrationError(f"the {name} image is empty", found="one value everywhere", expected="an image in HU")
+
+
+def field_of_view(hu: Volume) -> Mask:
+    """Return where the scanner saw anything.
+
+    Reconstructions fill what lies outside their field of view with one value. Columns along the third axis (outside a
+    cylinder) and slices that hold only that value are outside, and so is everything not finite. Air that was seen is
+    not one value, or lies over the patient somewhere along its column, and stays inside.
+    """
+    array = hu.array
+    finite = np.isfinite(array)
+    edge = np.concatenate([array[:, 0].ravel(), array[:, -1].ravel(), array[:, :, 0].ravel(), array[:, :, -1].ravel()])
+    edge = edge[np.isfinite(edge)]
+    if edge.size == 0:
+        return np.asarray(finite)
+    values, counts = np.unique(edge, return_counts=True)
+    filled = (array == values[np.argmax(counts)]) | ~finite
+    outside = np.zeros(array.shape, dtype=bool)
+    outside |= filled.all(axis=0)[None]
+    outside |= filled.all(axis=(1, 2))[:, None, None]
+    if outside.all():
+        return np.asarray(finite)
+    return np.asarray(~outside & finite)
+
+
+def body_mask(hu: Volume, *, threshold_hu: float = BODY_HU) -> Mask:
+    """Return the patient: the largest connected part above ``threshold_hu``, thin couplings cut, slices filled."""
+    tissue = np.nan_to_num(hu.array, nan=-1000.0) > threshold_hu
+    # The couch and masks touch the skin by thin bridges; an opening of about 6 mm cuts them.
+    opened = ndimage.binary_opening(tissue, structure=_ball(hu.grid, 3.0))
+    labels, count = ndimage.label(opened if opened.any() else tissue)
+    if count == 0:
+        return np.zeros(hu.grid.shape, dtype=bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest = labels == int(np.argmax(sizes))
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest])
+
+
+def bone_region(hu: Volume, body: Mask, *, threshold_hu: float = BONE_HU) -> Mask:
+    """Return bone inside the body; specks under 0.3 cc are dropped."""
+    bone = (np.nan_to_num(hu.array, nan=-1000.0) > threshold_hu) & body
+    labels, count = ndimage.label(bone, structure=np.ones((3, 3, 3)))
+    if count == 0:
+        return bone
+    keep = np.bincount(labels.ravel()) * hu.grid.voxel_volume_cc >= 0.3
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def distance_to(mask: Mask, grid: Grid) -> Volume:
+    """Return the distance in mm of every voxel centre to the nearest voxel of a mask, 0 inside it."""
+    if not mask.any():
+        return Volume(np.full(grid.shape, np.inf, dtype=np.float32), grid)
+    distance = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm[::-1])
+    return Volume(distance.astype(np.float32), grid)
+
+
+def reduced(volume: Volume, spacing_mm: float) -> Volume:
+    """Return block means with voxels of at most about ``spacing_mm``, on whole multiples of the old voxels."""
+    factors = [max(1, int(spacing_mm / s + 0.01)) for s in volume.grid.spacing_mm]
+    factors = [min(f, n) for f, n in zip(factors, volume.grid.shape[::-1], strict=True)]
+    if factors == [1, 1, 1]:
+        return volume.with_array(volume.array.astype(np.float32, copy=False))
+    fi, fj, fk = factors
+    nz, ny, nx = (n // f for n, f in zip(volume.grid.shape, (fk, fj, fi), strict=True))
+    block = volume.array[: nz * fk, : ny * fj, : nx * fi].reshape(nz, fk, ny, fj, nx, fi)
+    mean = block.mean(axis=(1, 3, 5), dtype=np.float32)
+    grid = volume.grid
+    return Volume(
+        mean,
+        Grid(
+            shape=(nz, ny, nx),
+            spacing_mm=tuple(s * f for s, f in zip(grid.spacing_mm, factors, strict=True)),  # type: ignore[arg-type]
+            origin_lps=tuple(grid.to_lps([(fi - 1) / 2, (fj - 1) / 2, (fk - 1) / 2])),
+            direction=grid.direction,
+        ),
+    )
+
+
+def smoothed(volume: Volume, sigma_mm: float) -> Volume:
+    """Return the volume after a Gaussian of ``sigma_mm``, as float32."""
+    array = volume.array.astype(np.float32, copy=False)
+    if sigma_mm <= 0:
+        return volume.with_array(array)
+    sigma = [sigma_mm / s for s in volume.grid.spacing_mm[::-1]]
+    return volume.with_array(ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=3.0))
+
+
+def bounding_box(mask: Mask, grid: Grid, margin_mm: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (lower, upper) index (i, j, k) of a mask's box, grown by a margin and clipped; upper is exclusive."""
+    size = np.array(mask.shape[::-1])
+    lower, upper = np.zeros(3, dtype=np.int64), size.copy()
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != 2 - axis)
+        hit = np.flatnonzero(mask.any(axis=others))
+        if hit.size:
+            more = int(np.ceil(margin_mm / grid.spacing_mm[axis]))
+            lower[axis], upper[axis] = max(hit[0] - more, 0), min(hit[-1] + 1 + more, size[axis])
+    return lower, upper
+
+
+def cropped(volume: Volume, lower_ijk: NDArray[np.int64], upper_ijk: NDArray[np.int64]) -> Volume:
+    """Return the part of a volume between two indices (i, j, k), upper exclusive."""
+    (i0, j0, k0), (i1, j1, k1) = lower_ijk, upper_ijk
+    return Volume(volume.array[k0:k1, j0:j1, i0:i1], volume.grid.cropped(lower_ijk, upper_ijk))
+
+
+def _ball(grid: Grid, radius_mm: float) -> NDArray[Any]:
+    half = [max(1, int(radius_mm / s)) for s in grid.spacing_mm[::-1]]
+    axes = np.ogrid[tuple(slice(-h, h + 1) for h in half)]
+    distance = sum((a * s) ** 2 for a, s in zip(axes, grid.spacing_mm[::-1], strict=True))
+    return np.asarray(distance <= max(radius_mm, *grid.spacing_mm) ** 2)
