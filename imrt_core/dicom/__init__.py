@@ -2,13 +2,8 @@
 
 from .course import read_course, read_patient
 from .ct import read_image, write_image
-from .registration import (
-    SpatialRegistration,
-    read_machine_isocentre,
-    read_registration,
-    write_machine_isocentre,
-    write_registration,
-)
+from .registration import SpatialRegistration, read_machine_isocentre, read_registration
+from .registration_writer import write_machine_isocentre, write_registration
 from .rtdose import read_dose, write_dose
 from .rtplan import read_plan
 from .rtplan_writer import write_plan

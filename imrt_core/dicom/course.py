@@ -23,12 +23,12 @@ from imrt_core.patient import (
 from .ct import ct_series, load_series
 from .header import Header, file_digest, read_header
 from .opening import open_dataset, tolerant_values
-from .rtdose import DOSE_KEYWORDS, dose_from
+from .rtdose import DOSE_KEYWORDS, dose_from, structure_set_uid_of
 from .rtplan import plan_from, prescriptions
 from .rtstruct import referenced_series, structures_from
 from .series import scan, scan_strictly
 from .uids import OTHER_PLANS, RT_DOSE, RT_PLAN, RT_STRUCTURE_SET, class_name
-from .values import items, patient_identity, text
+from .values import patient_identity
 
 #: Contour planes may lie this far off the nearest slice, or a quarter of the slice spacing if that is more.
 OFF_SLICE_MM = 0.5
@@ -279,9 +279,8 @@ def _check_dose(
     if plan is not None:
         found, expected, what = dose.plan_uid, plan.sop_instance_uid, "plan"
     else:
-        sets = items(header.dataset, "ReferencedStructureSetSequence", header.path)
         expected, what = structures.sop_instance_uid, "structure set"
-        found = text(sets[0], "ReferencedSOPInstanceUID", header.path) if sets else expected
+        found = structure_set_uid_of(header) or expected
     if found != expected:
         raise IdentityError(
             f"the dose was not calculated for this {what}",

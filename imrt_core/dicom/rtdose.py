@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 
 from imrt_core.patient import DicomError, DoseDistribution, GeometryError, IdentityError, PatientImage, Volume
 
@@ -27,10 +28,12 @@ DOSE_KEYWORDS = (
     "DoseGridScaling",
     "ReferencedRTPlanSequence",
     "ReferencedStructureSetSequence",
+    "ReferencedInstanceSequence",
 )
 
-#: Largest stored integer: 31 bits, so that a reader that takes the 32 bits for signed is right too.
-_LARGEST = 2**31 - 1
+#: Largest stored integer by Bits Allocated; of 32 bits only 31, so that a reader that takes them for signed is right
+#: too. The dose error is half a step: 2e-10 of the maximum with 32 bits, 8e-6 with 16.
+_LARGEST = {16: 2**16 - 1, 32: 2**31 - 1}
 
 #: Dose Summation Types that this package writes: whole course, and one fraction. (DICOM's ``FRACTION`` is all
 #: fractions of one fraction group.)
@@ -139,9 +142,15 @@ def _plane_positions(header: Header, frames: int) -> tuple[NDArray[np.float64], 
 
 
 def write_dose(
-    dose: DoseDistribution, *, image: PatientImage, path: Path, structures_uid: str = "", created: str | None = None
+    dose: DoseDistribution,
+    *,
+    image: PatientImage,
+    path: Path,
+    structures_uid: str = "",
+    created: str | None = None,
+    bits: int = 32,
 ) -> Path:
-    """Write an RT Dose: 32-bit unsigned integers of dose to water in Gy.
+    """Write an RT Dose: unsigned integers of dose to water in Gy.
 
     Parameters
     ----------
@@ -157,6 +166,8 @@ def write_dose(
         Structure set that it was calculated with, if any.
     created : str, optional
         ISO 8601; the image's acquisition where absent.
+    bits : int
+        32, or 16 for systems that cannot read more (dciodvfy of dicom3tools is one: it aborts on any 32-bit pixels).
 
     Raises
     ------
@@ -179,11 +190,13 @@ def write_dose(
             found=dose.summation_type,
             expected=" or ".join(WRITABLE_SUMMATION_TYPES),
         )
+    if bits not in _LARGEST:
+        raise DicomError("dose is written with 16 or 32 bits", found=str(bits), expected="16 or 32")
     values = np.asarray(dose.dose_gy.array, dtype=np.float64)
     if not np.all(np.isfinite(values)) or values.min() < 0:
         raise GeometryError("dose must be finite and not negative", found=f"{values.min()} to {values.max()} Gy")
-    scaling = ds(values.max() / _LARGEST * (1 + 1e-9)) if values.max() > 0 else "1e-6"
-    stored = np.rint(values / float(scaling)).astype("<u4")
+    scaling = ds(values.max() / _LARGEST[bits] * (1 + 1e-9)) if values.max() > 0 else "1e-6"
+    stored = np.rint(values / float(scaling)).astype(f"<u{bits // 8}")
     grid = dose.dose_gy.grid
     item = new_object(
         RT_DOSE,
@@ -201,7 +214,7 @@ def write_dose(
     put(item, "NumberOfFrames", grid.shape[0])
     put(item, "FrameIncrementPointer", 0x3004000C)
     put(item, "GridFrameOffsetVector", [ds(k * grid.spacing_mm[2]) for k in range(grid.shape[0])])
-    put_pixel_format(item, grid.shape, bits=32, signed=False)
+    put_pixel_format(item, grid.shape, bits=bits, signed=False)
     put(item, "ImageComments", f"{NOTICE} Dose to water. {dose.comment}".strip())
     put(item, "DoseUnits", "GY")
     put(item, "DoseType", "PHYSICAL")
@@ -213,9 +226,27 @@ def write_dose(
         put_sequence(plan, "ReferencedFractionGroupSequence", [part(ReferencedFractionGroupNumber=1)])
     put_sequence(item, "ReferencedRTPlanSequence", [plan])
     if structures_uid:
-        put_sequence(item, "ReferencedStructureSetSequence", [reference(RT_STRUCTURE_SET, structures_uid)])
+        put_sequence(item, "ReferencedInstanceSequence", [_structure_set_reference(structures_uid)])
     put(item, "PixelData", stored.tobytes())
     return save(item, path)
+
+
+def _structure_set_reference(uid: str) -> Dataset:
+    """Refer to the structure set in the General Reference module: the RT DVH module's way demands a DVH."""
+    purpose = part(
+        CodeValue="130042", CodingSchemeDesignator="DCM", CodeMeaning="RT Dose Calculation Structure"
+    )  # DICOM PS3.16 annex D
+    return reference(RT_STRUCTURE_SET, uid, PurposeOfReferenceCodeSequence=[purpose])
+
+
+@tolerant_values()
+def structure_set_uid_of(header: Header) -> str:
+    """Return the structure set that a dose was calculated with; empty if it does not say."""
+    for keyword in ("ReferencedStructureSetSequence", "ReferencedInstanceSequence"):
+        for item in items(header.dataset, keyword, header.path):
+            if text(item, "ReferencedSOPClassUID", header.path) == RT_STRUCTURE_SET:
+                return text(item, "ReferencedSOPInstanceUID", header.path)
+    return ""
 
 
 def _comment(comment: str) -> str:

@@ -190,7 +190,6 @@ def write_structures(
         description=f"Structures, {UNREVIEWED.lower()}" if unreviewed else "Structures",
         created=created,
     )
-    del item["PositionReferenceIndicator"], item["FrameOfReferenceUID"]  # not in this object; the ROIs say it
     date, time = dicom_moment(image.acquired if created is None else created)
     put(item, "StructureSetLabel", UNREVIEWED if unreviewed else limited(structures.label, 16, keyword="label"))
     put(item, "StructureSetName", limited(structures.label, 64, keyword="label"))

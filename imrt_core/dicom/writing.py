@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -22,13 +23,14 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pydicom.valuerep import format_number_as_ds
 
-from imrt_core.patient import DicomError, PatientImage, Scanner
+from imrt_core.patient import DicomError, PatientIdentity, PatientImage, Scanner
 
 from .uids import RT_STRUCTURE_SET, uid_from
 
 #: Said in every object that this package writes.
 NOTICE = "Research software, not a medical device."
 
+_UID = re.compile(r"[0-9.]{1,64}")
 _IMPLEMENTATION_UID = uid_from("igrt", "implementation")
 
 
@@ -58,8 +60,10 @@ def put(item: Dataset, keyword: str, value: Any) -> None:
     vr = dictionary_VR(tag)
     if vr == "OB or OW":
         vr = "OW"
+    # References must repeat the UIDs of the images received, also those with a leading zero in a component.
+    mode = config.IGNORE if vr == "UI" and _UID.fullmatch(str(value)) else config.RAISE
     try:
-        item[tag] = DataElement(tag, vr, value, validation_mode=config.RAISE)
+        item[tag] = DataElement(tag, vr, value, validation_mode=mode)
     except (ValueError, TypeError, OverflowError) as error:
         raise DicomError(
             f"{keyword} cannot be written", found=repr(value)[:60], expected=f"a valid {vr} ({error})"
@@ -154,27 +158,42 @@ def new_object(
         put(item, "AcquisitionTime", study_time)
     put(item, "AccessionNumber", "")
     put(item, "Modality", modality)
-    put(item, "Manufacturer", "igrt" if equipment is None else equipment.manufacturer)
     put(item, "ReferringPhysicianName", "")
     put(item, "SeriesDescription", description)
-    if equipment is None:
-        put(item, "ManufacturerModelName", "igrt")
-        put(item, "SoftwareVersions", version("igrt"))
-    else:
-        for keyword, value in (("ManufacturerModelName", equipment.model), ("StationName", equipment.station)):
-            if value:
-                put(item, keyword, value)
-    put(item, "PatientName", image.patient.name)
-    put(item, "PatientID", image.patient.patient_id)
-    put(item, "PatientBirthDate", image.patient.birth_date)
-    put(item, "PatientSex", image.patient.sex)
+    _put_equipment(item, equipment)
+    _put_patient(item, image.patient)
     put(item, "StudyInstanceUID", image.study_uid)
     put(item, "SeriesInstanceUID", series_uid)
     put(item, "StudyID", "")
     put(item, "SeriesNumber", series_number)
     put(item, "FrameOfReferenceUID", image.frame_of_reference_uid)
     put(item, "PositionReferenceIndicator", "")
+    if modality.startswith("RT"):
+        put(item, "OperatorsName", "")
+    else:
+        put(item, "Laterality", "")
     return item
+
+
+def _put_equipment(item: Dataset, equipment: Scanner | None) -> None:
+    if equipment is None:
+        put(item, "Manufacturer", "igrt")
+        put(item, "ManufacturerModelName", "igrt")
+        put(item, "SoftwareVersions", version("igrt"))
+        return
+    put(item, "Manufacturer", equipment.manufacturer[:64])
+    if equipment.model:
+        put(item, "ManufacturerModelName", equipment.model[:64])
+    if equipment.station:
+        put(item, "StationName", equipment.station[:16])
+
+
+def _put_patient(item: Dataset, patient: PatientIdentity) -> None:
+    """Write who the patient is; a sex or birth date that DICOM does not allow was no statement, and stays empty."""
+    put(item, "PatientName", patient.name)
+    put(item, "PatientID", patient.patient_id)
+    put(item, "PatientBirthDate", patient.birth_date if re.fullmatch(r"\d{8}", patient.birth_date) else "")
+    put(item, "PatientSex", patient.sex if patient.sex in ("M", "F", "O") else "")
 
 
 def save(item: Dataset, path: Path) -> Path:
@@ -226,16 +245,14 @@ def save_all(objects: Iterable[tuple[str, Dataset]], folder: Path) -> tuple[Path
 
 
 def encoded(item: Dataset) -> bytes:
-    """Return the object as a DICOM file's bytes; its UID is derived from them where it has none.
-
-    Structure sets are written with implicit VR: explicit VR cannot hold a contour of more than 64 KiB of text.
-    """
+    """Return the object as a DICOM file's bytes; its UID is derived from them where it has none."""
     if "SOPInstanceUID" not in item:
         put(item, "SOPInstanceUID", uid_from("object", hashlib.sha256(_file_bytes(item, uid_from("none"))).hexdigest()))
     return _file_bytes(item, str(item.SOPInstanceUID))
 
 
 def _file_bytes(item: Dataset, sop_uid: str) -> bytes:
+    # Explicit VR cannot hold a contour of more than 64 KiB of text.
     implicit = item.SOPClassUID == RT_STRUCTURE_SET
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = item.SOPClassUID

@@ -1,0 +1,169 @@
+"""Spatial Registration, writing: the rigid match of two frames, and where the machine isocentre is.
+
+How both are stated is said in :mod:`imrt_core.dicom.registration`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from imrt_core.geometry.iec61217 import support_from_lps
+from imrt_core.patient import PATIENT_POSITIONS, DicomError, IdentityError, PatientImage, RigidTransform
+
+from .registration import Point
+from .uids import CT_IMAGE, IEC_FIXED_FRAME, SPATIAL_REGISTRATION, uid_from, with_uids
+from .writing import NOTICE, dicom_moment, ds, new_object, part, put, put_sequence, reference, save
+
+
+def write_registration(
+    moving_from_fixed: RigidTransform,
+    *,
+    fixed: PatientImage,
+    moving: PatientImage,
+    path: Path,
+    machine_isocentre_lps: Point | None = None,
+    sop_instance_uid: str = "",
+    created: str | None = None,
+) -> Path:
+    """Write the rigid match of an image of the day to the planning CT.
+
+    Parameters
+    ----------
+    moving_from_fixed : RigidTransform
+        Maps points of the planning CT to the image of the day.
+    fixed, moving : PatientImage
+        Planning CT (its frame is the registered one) and image of the day.
+    path : Path
+        File to write.
+    machine_isocentre_lps : tuple of float, optional
+        In the frame of ``moving``; then ``moving`` needs a patient position, which gives the machine's axes.
+    sop_instance_uid : str
+        Derived from the content where empty.
+    created : str, optional
+        ISO 8601; the acquisition of ``moving`` where absent.
+
+    Raises
+    ------
+    IdentityError
+        If the images are of different patients or share a frame, or the isocentre comes without patient position.
+    DicomError
+        If there is no date at all (the standard wants one), or the file cannot be written.
+    """
+    fixed, moving = with_uids(fixed), with_uids(moving)
+    if fixed.patient.patient_id != moving.patient.patient_id:
+        raise IdentityError(
+            "the images are of different patients",
+            found=moving.patient.patient_id,
+            expected=fixed.patient.patient_id,
+            code="wrong-patient",
+        )
+    if fixed.frame_of_reference_uid == moving.frame_of_reference_uid:
+        raise IdentityError(
+            "a registration needs two frames of reference",
+            found=f"{moving.frame_of_reference_uid} for both images",
+            expected="a frame of its own for the image of the day",
+            code="frame-mismatch",
+        )
+    fixed_from_moving = moving_from_fixed.inverse()
+    parts = [
+        _registered(fixed.frame_of_reference_uid, RigidTransform.identity(), fixed),
+        _registered(moving.frame_of_reference_uid, fixed_from_moving, moving),
+    ]
+    if machine_isocentre_lps is not None:
+        parts.append(_registered(IEC_FIXED_FRAME, fixed_from_moving @ _image_from_iec(moving, machine_isocentre_lps)))
+    return _save(parts, registered=fixed, source=moving, path=path, uid=sop_instance_uid, created=created)
+
+
+def write_machine_isocentre(
+    machine_isocentre_lps: Point, *, image: PatientImage, path: Path, created: str | None = None
+) -> Path:
+    """Write a Spatial Registration that only states where the machine isocentre is in an image.
+
+    Raises
+    ------
+    IdentityError
+        If the image has no patient position, which gives the machine's axes.
+    DicomError
+        If there is no date at all, or the file cannot be written.
+    """
+    image = with_uids(image)
+    parts = [
+        _registered(image.frame_of_reference_uid, RigidTransform.identity(), image),
+        _registered(IEC_FIXED_FRAME, _image_from_iec(image, machine_isocentre_lps)),
+    ]
+    return _save(parts, registered=image, source=image, path=path, uid="", created=created)
+
+
+def _image_from_iec(image: PatientImage, isocentre_lps: Point) -> RigidTransform:
+    if image.patient_position is None:
+        raise IdentityError(
+            "the machine's axes in the image are unknown",
+            found="no patient position",
+            expected="one of " + " ".join(PATIENT_POSITIONS),
+            code="patient-position",
+        )
+    matrix = np.eye(4)
+    matrix[:3, :3] = support_from_lps(image.patient_position).T
+    matrix[:3, 3] = isocentre_lps
+    return RigidTransform.from_matrix(matrix)
+
+
+def _registered(frame: str, registered_from_frame: RigidTransform, image: PatientImage | None = None) -> Dataset:
+    matrix = part(
+        FrameOfReferenceTransformationMatrixType="RIGID",
+        FrameOfReferenceTransformationMatrix=[ds(v) for v in registered_from_frame.matrix.ravel()],
+    )
+    item = part(FrameOfReferenceUID=frame)
+    if image is not None:
+        put_sequence(item, "ReferencedImageSequence", [reference(CT_IMAGE, uid) for uid in image.slice_uids])
+    registration = part(MatrixSequence=[matrix])
+    put_sequence(registration, "RegistrationTypeCodeSequence", [])
+    put_sequence(item, "MatrixRegistrationSequence", [registration])
+    return item
+
+
+def _save(
+    parts: list[Dataset], *, registered: PatientImage, source: PatientImage, path: Path, uid: str, created: str | None
+) -> Path:
+    created = created or source.acquired or registered.acquired
+    date, time = dicom_moment(created)
+    if not date:
+        raise DicomError("a registration needs a date", found="none in the images", expected="created (ISO 8601)")
+    frames = (registered.frame_of_reference_uid, source.frame_of_reference_uid)
+    item = new_object(
+        SPATIAL_REGISTRATION,
+        modality="REG",
+        image=registered,
+        sop_uid=uid,
+        series_uid=uid_from("registration", uid, source.series_uid, *frames),
+        series_number=5,
+        description="Registration",
+        created=created,
+    )
+    put(item, "InstanceNumber", 1)
+    put(item, "ContentDate", date)
+    put(item, "ContentTime", time or "000000")
+    put(item, "ContentLabel", "REGISTRATION")
+    put(item, "ContentDescription", NOTICE)
+    put(item, "ContentCreatorName", "")
+    put_sequence(item, "RegistrationSequence", parts)
+    _put_instance_references(item, {image.series_uid: image for image in (registered, source)}.values())
+    return save(item, path)
+
+
+def _put_instance_references(item: Dataset, images: Iterable[PatientImage]) -> None:
+    """Write the Common Instance Reference module: images of the same study, and of others."""
+    others = []
+    for image in images:
+        instances = [reference(CT_IMAGE, uid) for uid in image.slice_uids]
+        series = part(SeriesInstanceUID=image.series_uid, ReferencedInstanceSequence=instances)
+        if image.study_uid == item.StudyInstanceUID:
+            put_sequence(item, "ReferencedSeriesSequence", [*item.get("ReferencedSeriesSequence", []), series])
+        else:
+            others.append(part(StudyInstanceUID=image.study_uid, ReferencedSeriesSequence=[series]))
+    if others:
+        put_sequence(item, "StudiesContainingOtherReferencedInstancesSequence", others)
