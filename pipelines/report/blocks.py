@@ -97,14 +97,19 @@ class LegendEntry:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """Panels side by side with caption and legend; ``views`` (key, label) are layers a reader may choose from."""
+    """Panels with caption, note and legend.
+
+    ``columns``: 0 puts the panels side by side on one scale, otherwise so many in a row. ``views`` (key, label) are
+    layers that a reader may choose from.
+    """
 
     name: str
     caption: str
     panels: tuple[Panel, ...]
     legend: tuple[LegendEntry, ...] = ()
     views: tuple[tuple[str, str], ...] = ()
-    wide: bool = False
+    columns: int = 0
+    note: str = ""
     kind: str = "figure"
 
 
@@ -154,4 +159,3 @@ class Page:
     facts: Facts
     sections: tuple[Section, ...]
     footer: str
-    links: tuple[tuple[str, str], ...] = ()

@@ -68,13 +68,13 @@ def _wash(
         panels.append(make_panel(plane, layers, lines, name="dose", what="Dose of the day, colour wash."))
     texts = ("0 Gy", number(top / 2, 0, "Gy"), number(top, 0, "Gy"))
     panels.append(_bar(dose_stops(), texts, "Dose, course scale"))
-    caption = (
-        "Dose of the day × planned fractions on today's anatomy after the shift; wash from "
-        f"{number(_WASH_FLOOR * top, 0, 'Gy')}, highest in these planes {number(largest, 1, 'Gy')}."
+    note = (
+        f"Wash from {number(_WASH_FLOOR * top, 0, 'Gy')} up; highest dose in these planes {number(largest, 1, 'Gy')}."
     )
     if prescription:
-        caption += " White lines: 95 % of the prescription solid, 50 % dashed."
-    return FigureBlock("dose", caption, tuple(panels), structure_legend(names, images.structures_day))
+        note += " White lines: 95 % of the prescription solid, 50 % dashed."
+    caption = "Dose of the day × planned fractions, on today's anatomy after the shift"
+    return FigureBlock("dose", caption, tuple(panels), structure_legend(names, images.structures_day), note=note)
 
 
 def _difference(
@@ -96,12 +96,13 @@ def _difference(
         panels.append(make_panel(plane, layers, lines, name="difference", what=what))
     texts = (number(-scale, 0, "Gy"), "0 Gy", f"+{number(scale, 0, 'Gy')}")
     panels.append(_bar(difference_stops(), texts, "Today minus planned, course scale"))
-    caption = (
-        "Dose of the day minus planned dose, course scale, at the same point of the room: isocentre on isocentre, "
-        f"after the shift, not deformed. Blue: less today; red: more. In these planes {number(lowest, 1)} to "
-        f"+{number(highest, 1, 'Gy')}."
+    note = (
+        "At the same point of the room: isocentre on isocentre, after the shift, not deformed. Blue: less today; red: "
+        f"more. In these planes {number(lowest, 1)} to +{number(highest, 1, 'Gy')}."
     )
-    return FigureBlock("difference", caption, tuple(panels), structure_legend(names, images.structures_day))
+    caption = "Dose of the day minus planned dose, course scale"
+    legend = structure_legend(names, images.structures_day)
+    return FigureBlock("difference", caption, tuple(panels), legend, note=note)
 
 
 def _largest(values: NDArray[np.float32]) -> float:
@@ -152,9 +153,10 @@ def dvh_figure(report: FractionReport) -> FigureBlock:
         )
         for pair in pairs
     ]
-    caption = "Cumulative dose-volume histograms, course scale."
+    caption = "Cumulative dose-volume histograms, course scale"
+    note = ""
     if any(curve.low_percent for pair in pairs for curve in (pair.planned, pair.today) if curve is not None):
-        caption += " The shaded band is the uncertainty."
+        note += "The shaded band is the uncertainty. "
     if left_out:
-        caption += f" Not drawn, in the JSON: {', '.join(pair.structure for pair in left_out)}."
-    return FigureBlock("dvh", caption, (panel,), tuple(key), wide=True)
+        note += f"Not drawn, in the JSON: {', '.join(pair.structure for pair in left_out)}."
+    return FigureBlock("dvh", caption, (panel,), tuple(key), columns=1, note=note.strip())

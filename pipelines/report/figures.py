@@ -43,14 +43,14 @@ def fraction_figures(report: FractionReport, images: FractionImages | None) -> d
             view,
             pictures(images.day_hu, view.planes, before.apply),
             name="before",
-            caption="Before the shift: isocentre on isocentre, as the patient was imaged.",
+            caption="Before the shift: isocentre on isocentre, as the patient was imaged",
         )
     if view.day:
         shifted = before is not None and images.shift_motion_lps is not None
         caption = (
-            "After the shift as applied (rounded; rotations that the table cannot make remain)."
+            "After the shift (rounded; rotations that the table cannot make remain)"
             if shifted
-            else "Match only: no couch shift is given, the image of the day is moved by the match itself."
+            else "Match only: no couch shift is given, the image of the day is moved by the match itself"
         )
         figures["after"] = _match_figure(view, view.day, name="after", caption=caption)
         if images.structures_planned is not None or images.structures_day is not None:
@@ -61,7 +61,7 @@ def fraction_figures(report: FractionReport, images: FractionImages | None) -> d
             view,
             pictures(images.day_hu, view.planes, images.deformation.apply),
             name="deformed",
-            caption="After deformable registration: the image of the day pulled back onto the planning CT.",
+            caption="After deformable registration: the image of the day pulled back onto the planning CT",
         )
     return figures
 

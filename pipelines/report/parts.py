@@ -221,7 +221,8 @@ class GoalLine(Part):
 
     ``planned``: our dose of the plan of record on the planning CT; ``tps``: the treatment-planning system's dose beside
     it; ``today``: today's fraction dose × planned fractions; ``accumulated``: delivered so far; ``projected``: whole
-    course. Only today and projected are judged. ``low``/``high``: band of the judged value.
+    course. Only today and projected are judged. ``low``/``high``: band of the judged value. ``plan_only``: a goal of a
+    PTV, shown but never triggering from a delivered dose.
     """
 
     goal: Annotated[str, BeforeValidator(str)]
@@ -235,6 +236,9 @@ class GoalLine(Part):
     limit: float
     status: GoalStatus
     ok: bool
+    planned_status: GoalStatus | None = None
+    today_status: GoalStatus | None = None
+    plan_only: bool = False
     note: str = ""
 
     @property

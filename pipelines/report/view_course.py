@@ -39,7 +39,6 @@ def course_page(report: CourseReport) -> Page:
         facts=_facts(report),
         sections=tuple(sections),
         footer=f"igrt {report.provenance.software_version} · written {date_time(report.written_at)}",
-        links=tuple((f"Fraction {f.number}", f.report) for f in done if f.report),
     )
 
 
@@ -71,8 +70,8 @@ def _facts(report: CourseReport) -> Facts:
 
 
 def _figure(name: str, title: str, caption: str, draw: tuple[str, str], legend: tuple[LegendEntry, ...]) -> FigureBlock:
-    panel = Panel(title=title, alt=caption, svg=draw[0], print_svg=draw[1])
-    return FigureBlock(name, caption, (panel,), legend, wide=True)
+    panel = Panel(title="", alt=title, svg=draw[0], print_svg=draw[1])
+    return FigureBlock(name, caption, (panel,), legend, columns=1)
 
 
 def _decisions(done: Sequence[FractionSummary]) -> Section:
@@ -96,7 +95,7 @@ def _decisions(done: Sequence[FractionSummary]) -> Section:
     )
     head = ("Fraction", "Date", "Decision", "Delivery", "Re-optimised", "Contour change (mm)", "Reasons")
     blocks: tuple[Block, ...] = (
-        _figure("timeline", "Decisions", "Decisions over the course.", draw, ()),
+        _figure("timeline", "Decisions", "Decisions over the course", draw, ()),
         Table("Decisions", head, rows, numeric=(5,)),
     )
     return Section("decisions", "Decisions", blocks)
@@ -113,8 +112,8 @@ def _shifts(done: Sequence[FractionSummary]) -> Section:
     rotations = (("pitch", "pitch_deg"), ("roll", "roll_deg"), ("yaw", "yaw_deg"))
     blocks: list[Block] = []
     for key, names, label, caption, of in (
-        ("shift", translations, "Table motion (mm)", "Couch shift, applied where there is one, else proposed.", shifts),
-        ("rotation", rotations, "Rotation (°)", "Rotation found (proposed).", [f.proposed for f in done]),
+        ("shift", translations, "Table motion (mm)", "Couch shift, applied where there is one, else proposed", shifts),
+        ("rotation", rotations, "Rotation (°)", "Rotation found (proposed)", [f.proposed for f in done]),
     ):
         series = tuple(Series(text, _values(of, name)) for text, name in names)
         draw = (
@@ -161,50 +160,53 @@ def _series_legend(series: Sequence[Series]) -> tuple[LegendEntry, ...]:
 
 def _goals(report: CourseReport) -> Section:
     done = report.fractions
-    numbers = [f.number for f in done]
     texts = list(dict.fromkeys(point.goal for f in done for point in f.goals))
     blocks: list[Block] = []
-    for index, text in enumerate(texts):
-        goal = Goal.parse(text)
-        points = [next((p for p in f.goals if p.goal == text), None) for f in done]
-        series = [
-            Series(what, tuple(getattr(p, what) if p else None for p in points)) for what in ("today", "projected")
-        ]
-        caption = comparison(
-            f"{goal.structure} {goal.metric}, limit {goal.comparison} {goal.limit:g} {goal.metric.unit}"
-        )
-        caption += " (hard)." if goal.hard else "."
-        unit = f"{goal.metric.kind.value} ({goal.metric.unit})"
-        plots = []
-        for for_print in (False, True):
-            plots.append(
-                trend_svg(
-                    numbers,
-                    series,
-                    y_label=unit,
-                    title=caption,
-                    limit=goal.limit,
-                    limit_name=caption,
-                    include_zero=False,
-                    unique=f"trend-goal-{index}",
-                    for_print=for_print,
-                    height=230.0,
-                    width=520.0,
-                )
-            )
-        legend = (*_series_legend(series), LegendEntry("limit", "#b3261e", "#ff8a80", dash=True))
-        figure = _figure(f"trend-goal-{index}", goal.structure, caption, (plots[0], plots[1]), legend)
-        blocks.append(FigureBlock(figure.name, caption, figure.panels, legend))
-    if not texts:
-        blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
     if report.goals:
         blocks.append(goals_table(report.goals, "Goals as of the last fraction"))
-    if texts:
-        rows = tuple((Cell(comparison(text)), *(_status_of(f, text) for f in done)) for text in texts)
-        blocks.append(Table("Goal status by fraction", ("Goal", *(f"fx{n:02d}" for n in numbers)), rows))
+    if not texts:
+        blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
+        return Section("goals", "Goals over the course", tuple(blocks))
+    series = tuple(Series(what, ()) for what in ("today", "projected"))
+    legend = (*_series_legend(series), LegendEntry("limit", "#b3261e", "#ff8a80", dash=True))
+    panels = tuple(_goal_panel(done, text, index) for index, text in enumerate(texts))
+    blocks.append(FigureBlock("trend-goals", "Goals by fraction, course scale", panels, legend, columns=2))
+    rows = tuple((Cell(comparison(text), strong=True), *(_status_of(f, text) for f in done)) for text in texts)
+    note = "✓ met, ✗ violated, ? undecided, – not judged."
+    blocks.append(Table("Goal status by fraction", ("Goal", *(str(f.number) for f in done)), rows, note=note))
     return Section("goals", "Goals over the course", tuple(blocks))
+
+
+def _goal_panel(done: Sequence[FractionSummary], text: str, index: int) -> Panel:
+    goal = Goal.parse(text)
+    points = [next((p for p in f.goals if p.goal == text), None) for f in done]
+    series = [Series(what, tuple(getattr(p, what) if p else None for p in points)) for what in ("today", "projected")]
+    title = comparison(f"{goal.structure} {goal.metric}, limit {goal.comparison} {goal.limit:g} {goal.metric.unit}")
+    title += " (hard)" if goal.hard else ""
+    metric = str(goal.metric).split("[")[0]
+    plots = [
+        trend_svg(
+            [f.number for f in done],
+            series,
+            y_label=f"{metric} ({goal.metric.unit})",
+            title=title,
+            limit=goal.limit,
+            limit_name=title,
+            include_zero=False,
+            unique=f"trend-goal-{index}",
+            for_print=for_print,
+            height=250.0,
+            width=520.0,
+        )
+        for for_print in (False, True)
+    ]
+    return Panel(title=title, alt=f"{title}, over the fractions.", svg=plots[0], print_svg=plots[1])
 
 
 def _status_of(fraction: FractionSummary, text: str) -> Cell:
     point = next((p for p in fraction.goals if p.goal == text), None)
-    return STATUS[point.status] if point else Cell(UNKNOWN)
+    if point is None:
+        return Cell(UNKNOWN)
+    cell = STATUS[point.status]
+    # The sign alone, so that a whole course fits on a page; the note under the table explains it.
+    return Cell(cell.text[0], cell.tone, cell.strong)

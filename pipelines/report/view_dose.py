@@ -25,6 +25,7 @@ def goal_row(line: GoalLine) -> tuple[Cell, ...]:
     tone: Tone = "bad" if line.status == "violated" else ""
     return (
         Cell(f"{goal.structure} {goal.metric}{hard}", strong=True),
+        STATUS[line.status],
         Cell(limit),
         Cell(_value(line.planned, unit)),
         Cell(_value(line.tps, unit)),
@@ -32,21 +33,20 @@ def goal_row(line: GoalLine) -> tuple[Cell, ...]:
         Cell(_value(line.accumulated, unit)),
         Cell(_value(line.projected, unit), tone),
         Cell(band),
-        STATUS[line.status],
-        Cell(line.note),
+        Cell("; ".join(part for part in (line.note, "applies to plans" if line.plan_only else "") if part)),
     )
 
 
 def goals_table(lines: tuple[GoalLine, ...], caption: str) -> Table:
     """Write the goals table with its legend."""
-    head = ("Goal", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Status", "Note")
+    head = ("Goal", "Status", "Limit", "Planned", "TPS", "Today", "Accumulated", "Projected", "Band", "Note")
     note = (
         "Course scale, in the unit of the limit. Planned: our dose of the plan of record on the planning CT; TPS: the "
         "planning system's dose. Today: this fraction × planned fractions. Projected: accumulated plus the remaining "
         "fractions. Band: of the judged value. Only today and projected are judged."
     )
     rows = tuple(goal_row(line) for line in lines)
-    table = Table(caption, head, rows, numeric=(1, 2, 3, 4, 5, 6, 7), note=note)
+    table = Table(caption, head, rows, numeric=(2, 3, 4, 5, 6, 7, 8), note=note)
     return without_empty_columns(table, "TPS", "Band", "Note")
 
 
@@ -109,7 +109,7 @@ def _beam_table(beams: tuple[BeamRow, ...]) -> Table:
             gantry += f" → {number(beam.gantry_stop_deg, 0)}"
         rows.append(
             (
-                Cell(f"{beam.number} {beam.name}".strip(), strong=True),
+                Cell(f"{beam.number}\u00a0{beam.name}".strip(), strong=True),
                 Cell(gantry),
                 Cell(number(beam.table_deg, 0)),
                 Cell(number(beam.mu, 1)),
@@ -210,7 +210,7 @@ def _plan_facts(plan: PlanOfDay) -> list[tuple[str, Cell]]:
         ("Approval", Cell(f"{plan.approval_status}, intent {plan.intent}", "warn", strong=True)),
         ("Fractions", Cell(str(plan.fractions))),
         ("Isocentre, image of the day", Cell(point(plan.isocentre_lps))),
-        ("MU, plan of record", Cell(f"{number(plan.total_mu, 1)}, {number(plan.total_mu_of_record, 1)}")),
+        ("MU: plan of the day / of record", Cell(f"{number(plan.total_mu, 1)} / {number(plan.total_mu_of_record, 1)}")),
     ]
     if plan.segments is not None:
         rows.append(("Segments", Cell(str(plan.segments))))
