@@ -59,10 +59,8 @@ def read_image(path: Path, *, patient_position: str | None = None, series_uid: s
         If slices are of different patients or frames, or the patient position is unsupported or contradictory.
     """
     path = Path(path)
-    headers = scan_strictly(path)
-    return load_series(
-        ct_series(headers, where=str(path), series_uid=series_uid), where=str(path), patient_position=patient_position
-    )
+    slices = ct_series(scan_strictly(path), where=str(path), series_uid=series_uid)
+    return load_series(slices, where=str(path), patient_position=patient_position, whole_series=path.is_dir())
 
 
 def ct_series(headers: list[Header], *, where: str, series_uid: str | None = None) -> list[Header]:
@@ -117,7 +115,9 @@ def ct_series(headers: list[Header], *, where: str, series_uid: str | None = Non
     return slices
 
 
-def load_series(headers: list[Header], *, where: str, patient_position: str | None = None) -> PatientImage:
+def load_series(
+    headers: list[Header], *, where: str, patient_position: str | None = None, whole_series: bool = True
+) -> PatientImage:
     """Read the pixels of one series, once, straight into the volume.
 
     Raises
@@ -125,7 +125,7 @@ def load_series(headers: list[Header], *, where: str, patient_position: str | No
     DicomError, IdentityError
         As :func:`read_image`.
     """
-    slices, grid = slice_stack(distinct_slices(headers, where=where), where=where)
+    slices, grid = slice_stack(distinct_slices(headers, where=where, whole_series=whole_series), where=where)
     first = slices[0]
     position = _position(first, patient_position, where=where)
     hu = np.empty(grid.shape, dtype=np.float32)

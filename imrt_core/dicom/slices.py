@@ -11,8 +11,8 @@ from .header import Header, file_digest, read_stored_values
 from .stack import stack_planes
 from .values import integer, needed, number, numbers
 
-#: Direction cosines of slices of one volume agree this well.
-_SAME_ORIENTATION = 1e-4
+#: Direction cosines and pixel spacings (mm) of slices of one volume agree this well.
+_SAME_VALUE = 1e-4
 
 
 def volume_slices(headers: list[Header]) -> list[Header]:
@@ -20,8 +20,17 @@ def volume_slices(headers: list[Header]) -> list[Header]:
     return [h for h in headers if "LOCALIZER" not in h.text("ImageType").upper()]
 
 
-def distinct_slices(headers: list[Header], *, where: str) -> list[Header]:
+def distinct_slices(headers: list[Header], *, where: str, whole_series: bool = True) -> list[Header]:
     """Drop identical copies of a slice, and see that no announced slice is missing.
+
+    Parameters
+    ----------
+    headers : list of Header
+        CT slices of one series.
+    where : str
+        Folder, for messages.
+    whole_series : bool
+        Whether all slices of the series should be there; not so where a person names a single file.
 
     Raises
     ------
@@ -44,6 +53,8 @@ def distinct_slices(headers: list[Header], *, where: str) -> list[Header]:
                 where=where,
                 code="duplicate-slices",
             )
+    if not whole_series:
+        return distinct
     announced = max((integer(h.dataset, "NumberOfSeriesRelatedInstances", h.path) or 0 for h in distinct), default=0)
     if len(distinct) < announced:
         raise DicomError(
@@ -61,10 +72,10 @@ def _same_slice(a: Header, b: Header) -> bool:
         return True
     same_place = all(
         np.array_equal(
-            needed(numbers(a.dataset, keyword, a.path), keyword, a.path),
-            needed(numbers(b.dataset, keyword, b.path), keyword, b.path),
+            _vector(a, keyword, count),
+            _vector(b, keyword, count),
         )
-        for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+        for keyword, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2))
     )
     return same_place and np.array_equal(read_stored_values(a, frames=1), read_stored_values(b, frames=1))
 
@@ -96,27 +107,21 @@ def slice_stack(headers: list[Header], *, where: str) -> tuple[list[Header], Gri
     if not headers:
         raise DicomError("no CT slices", found="none", expected="a CT series", where=where, code="no-image")
     _refuse_mixture(headers, where=where)
-    positions = np.array(
-        [
-            needed(numbers(h.dataset, "ImagePositionPatient", h.path, count=3), "ImagePositionPatient", h.path)
-            for h in headers
-        ]
-    )
+    positions = np.array([_vector(header, "ImagePositionPatient", 3) for header in headers])
     reference = headers[0]
-    cosines = _orientation(reference)
+    cosines = _vector(reference, "ImageOrientationPatient", 6)
+    spacing = _vector(reference, "PixelSpacing", 2)
     for header in headers[1:]:
-        other = _orientation(header)
-        if np.max(np.abs(other - cosines)) > _SAME_ORIENTATION:
-            raise DicomError(
-                "slices of different orientation in one series",
-                found=f"{header.path.name}: {np.round(other, 4).tolist()}",
-                expected=f"{reference.path.name}: {np.round(cosines, 4).tolist()}",
-                where=where,
-                code="mixed-series",
-            )
-    spacing = needed(
-        numbers(reference.dataset, "PixelSpacing", reference.path, count=2), "PixelSpacing", reference.path
-    )
+        for keyword, expected in (("ImageOrientationPatient", cosines), ("PixelSpacing", spacing)):
+            found = _vector(header, keyword, len(expected))
+            if np.max(np.abs(found - expected)) > _SAME_VALUE:
+                raise DicomError(
+                    f"slices of one series differ in {keyword}",
+                    found=f"{np.round(found, 4).tolist()} in {header.path.name}",
+                    expected=f"{np.round(expected, 4).tolist()} as in {reference.path.name}",
+                    where=where,
+                    code="mixed-series",
+                )
     order, grid = stack_planes(
         positions,
         cosines,
@@ -132,9 +137,8 @@ def slice_stack(headers: list[Header], *, where: str) -> tuple[list[Header], Gri
     return [headers[i] for i in order], grid
 
 
-def _orientation(header: Header) -> NDArray[np.float64]:
-    keyword = "ImageOrientationPatient"
-    return needed(numbers(header.dataset, keyword, header.path, count=6), keyword, header.path)
+def _vector(header: Header, keyword: str, count: int) -> NDArray[np.float64]:
+    return needed(numbers(header.dataset, keyword, header.path, count=count), keyword, header.path)
 
 
 def _refuse_mixture(headers: list[Header], *, where: str) -> None:
@@ -144,7 +148,6 @@ def _refuse_mixture(headers: list[Header], *, where: str) -> None:
         ("PatientPosition", IdentityError, "patient-position"),
         ("Rows", DicomError, "mixed-series"),
         ("Columns", DicomError, "mixed-series"),
-        ("PixelSpacing", DicomError, "mixed-series"),
     ):
         expected = headers[0].text(keyword)
         for header in headers[1:]:
