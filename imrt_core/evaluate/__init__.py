@@ -3,6 +3,7 @@
 from .decision import decide
 from .dvh import DVH, dvh
 from .evidence import Check, Decision, Evidence, Finding, TargetCoverage, Verdict
+from .gamma import GammaResult, gamma
 from .goals import GoalResult, GoalRow, Status, compare_goals, judge_goals
 from .policy import Policy
 
@@ -12,6 +13,7 @@ __all__ = [
     "Decision",
     "Evidence",
     "Finding",
+    "GammaResult",
     "GoalResult",
     "GoalRow",
     "Policy",
@@ -21,5 +23,6 @@ __all__ = [
     "compare_goals",
     "decide",
     "dvh",
+    "gamma",
     "judge_goals",
 ]
