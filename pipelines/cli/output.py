@@ -68,10 +68,8 @@ class Answer(BaseModel):
         return fields_table(self.model_dump(mode="json", exclude={"schema_version"}))
 
 
-class ErrorFields(BaseModel):
+class ErrorFields(Part):
     """What was found, what was expected, and where."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     code: str
     message: str
@@ -80,10 +78,8 @@ class ErrorFields(BaseModel):
     where: str
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(Part):
     """What is printed under ``--json`` where input is refused (exit code 3)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     error: ErrorFields

@@ -1,0 +1,148 @@
+"""Dose of the plan of record: on the planning CT (baseline) and on today's anatomy after the shift."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from imrt_core.dose import PlanDose, plan_dose
+from imrt_core.evaluate import DVH, dvh
+from imrt_core.machine import DensityCurve, Machine, relative_electron_density
+from imrt_core.patient import Grid, Plan, StructureError, StructureSet, Volume
+from imrt_core.patient.contours import mask_from_structure
+
+from ..course_record import DeliveryRecord
+from ..results import DayDensity, DayDose, DayShift, Withheld
+
+#: Voxels of every dose that goals are judged on.
+DOSE_SPACING_MM = (2.5, 2.5, 2.5)
+
+
+def density(hu: Volume, structures: StructureSet, curve: DensityCurve) -> tuple[Volume, tuple[str, ...]]:
+    """Return electron density relative to water, air outside EXTERNAL, with warnings.
+
+    Raises
+    ------
+    StructureError
+        If there is no EXTERNAL.
+    """
+    external = structures.external()
+    if external is None:
+        raise StructureError("the density needs EXTERNAL", found=", ".join(structures.names), expected="EXTERNAL")
+    top = curve.points[-1][0]
+    beyond = int(np.count_nonzero(hu.array > top))
+    warnings = (
+        (f"{beyond} voxels above the density curve ({top:g} HU) took its last density",) if beyond else ()
+    )
+    red = relative_electron_density(hu, curve, external=mask_from_structure(external, hu.grid), saturate=True)
+    return red, warnings
+
+
+def dose_grid(around: Grid, structures: StructureSet, *, margin_mm: float = 10.0) -> Grid:
+    """Return the dose grid: EXTERNAL with a margin, within ``around``, at :data:`DOSE_SPACING_MM`."""
+    external = structures.external()
+    grid = around.resampled(DOSE_SPACING_MM)
+    if external is None:
+        return grid
+    points = np.concatenate([c.points_lps for c in external.contours])
+    index = grid.to_index(np.stack([points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm]))
+    lower = np.clip(np.floor(index.min(axis=0)), 0, None).astype(int)
+    upper = np.clip(np.ceil(index.max(axis=0)) + 1, None, grid.shape[::-1]).astype(int)
+    return grid.cropped(lower, upper)
+
+
+def with_isocentre(plan: Plan, isocentre_lps: tuple[float, float, float]) -> Plan:
+    """Return the plan with another isocentre: the same machine motions, another frame."""
+    beams = tuple(
+        replace(
+            beam,
+            control_points=tuple(replace(cp, isocentre_lps=isocentre_lps) for cp in beam.control_points),
+            beam_dose_point_lps=None,
+        )
+        for beam in plan.beams
+    )
+    return replace(plan, beams=beams)
+
+
+def as_delivered(plan: Plan, delivery: DeliveryRecord | None) -> Plan:
+    """Return the plan with the MU that were recorded for each beam, where a delivery was partial."""
+    if delivery is None or delivery.delivered != "partial":
+        return plan
+    return replace(
+        plan, beams=tuple(replace(beam, mu=delivery.mu_by_beam.get(beam.name, 0.0)) for beam in plan.beams)
+    )
+
+
+def dose_after_shift(
+    plan: Plan,
+    day: DayDensity | Withheld,
+    shift: DayShift,
+    machine: Machine,
+    *,
+    grid: Grid,
+    delivery: DeliveryRecord | None = None,
+) -> DayDose | Withheld:
+    """Compute one fraction of a plan on today's anatomy as it lies after the shift.
+
+    The plan's isocentre becomes the machine isocentre of the day; the patient's grid is carried along by the table's
+    motion (no resampling), so that what the table cannot do stays in the dose; the result is carried back.
+
+    Parameters
+    ----------
+    plan : Plan
+        Plan of record, or a plan of the day.
+    day : DayDensity
+        Electron density, day frame as acquired.
+    shift : DayShift
+        Gives machine isocentre, motion and patient position.
+    grid : Grid
+        Dose grid, day frame as acquired.
+    delivery : DeliveryRecord or None
+        Recorded MU of a partial delivery.
+    """
+    if isinstance(day, Withheld):
+        return day
+    if shift.motion is None or shift.machine_isocentre_lps is None or shift.patient_position is None:
+        return Withheld("beam dose needs the machine isocentre and the patient position: " + "; ".join(shift.reasons))
+    started = time.perf_counter()
+    result: PlanDose = plan_dose(
+        with_isocentre(as_delivered(plan, delivery), shift.machine_isocentre_lps),
+        day.red.with_grid(day.red.grid.transformed(shift.motion)),
+        machine,
+        dose_grid=grid.transformed(shift.motion),
+        patient_position=shift.patient_position,
+    )
+    return DayDose(
+        fraction_dose_gy=result.fraction_dose_gy.with_grid(grid),
+        beams=result.beams,
+        warnings=result.warnings,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def course_dvhs(
+    names: tuple[str, ...], structures: StructureSet, dose_gy: Volume, *, factor: float, prescription_gy: float
+) -> dict[str, DVH]:
+    """Return DVHs in course scale.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Structures to look at.
+    structures : StructureSet
+        In the frame of the dose.
+    dose_gy : Volume
+        Of one fraction, or of the course.
+    factor : float
+        To course scale: planned fractions, or 1.
+    prescription_gy : float
+        100 % of metrics in percent.
+    """
+    found = {}
+    for name in names:
+        if name in structures and not structures[name].is_empty:
+            scaled = dose_gy.with_array(dose_gy.array * np.float32(factor)) if factor != 1.0 else dose_gy
+            found[name] = dvh(structures[name], scaled, prescription_gy=prescription_gy)
+    return found

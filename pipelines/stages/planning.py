@@ -1,0 +1,91 @@
+"""Planning objects in the protocol's names, with what must be derived from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from imrt_core.dicom import read_course
+from imrt_core.geometry.margins import expand
+from imrt_core.patient import IdentityError, PatientImage, PlanningData, Structure, StructureSet
+from imrt_core.patient.contours import mask_from_structure, structure_from_mask
+from registration.preprocess import body_mask
+
+from ..protocol import Protocol
+from ..results import Planning
+from ..structure_names import MatchedStructures, match_structures, renamed
+
+EXTERNAL = "External"
+
+
+def read_planning(folder: Path, protocol: Protocol) -> tuple[Planning, MatchedStructures]:
+    """Read a course folder and bring it into the protocol's names.
+
+    Raises
+    ------
+    InputRefusedError
+        If the objects do not belong together, or the protocol's structures are absent, ambiguous or empty.
+    """
+    data = read_course(folder)
+    matched = match_structures(protocol, data.structures)
+    return with_derived(replace(data, structures=renamed(data.structures, matched.roi_names)), protocol), matched
+
+
+def with_derived(data: PlanningData, protocol: Protocol) -> Planning:
+    """Add EXTERNAL and planning-risk volumes where they are not contoured."""
+    made: list[Structure] = []
+    notes: list[str] = []
+    external = data.structures.external()
+    if external is None:
+        external = contoured_external(data.ct, data.structures)
+        made.append(external)
+        notes.append(f"{external.name} was not contoured; it was contoured here by threshold and is unreviewed.")
+    for name, rule in protocol.structures.items():
+        if rule.prv_of and name not in data.structures and rule.prv_of in data.structures:
+            made.append(grown(data.structures[rule.prv_of], data.ct, name=name, margin_mm=rule.margin_mm))
+            notes.append(f"{name} was made here: {rule.prv_of} + {rule.margin_mm:g} mm.")
+    if not made:
+        return Planning(data)
+    first = max((s.number for s in data.structures), default=0) + 1
+    numbered = tuple(replace(s, number=first + k) for k, s in enumerate(made))
+    structures = replace(data.structures, structures=(*data.structures, *numbered))
+    return Planning(replace(data, structures=structures), tuple(s.name for s in made), tuple(notes))
+
+
+def contoured_external(ct: PatientImage, structures: StructureSet) -> Structure:
+    """Contour the body by threshold."""
+    name = EXTERNAL if EXTERNAL not in structures else f"{EXTERNAL}_igrt"
+    mask = ct.hu.with_array(body_mask(ct.hu).astype(np.float32))
+    return structure_from_mask(mask, name=name, interpreted_type="EXTERNAL", color_rgb=(0, 255, 0))
+
+
+def grown(structure: Structure, ct: PatientImage, *, name: str, margin_mm: float) -> Structure:
+    """Grow a structure by a margin on the image's voxels."""
+    mask = expand(mask_from_structure(structure, ct.hu.grid), margin_mm)
+    return structure_from_mask(mask, name=name, interpreted_type="AVOIDANCE", color_rgb=structure.color_rgb)
+
+
+def planning_position(data: PlanningData, *, option: str | None = None) -> str | None:
+    """Return how the patient lay for planning: from the CT, else RTPLAN's patient setup, else the option.
+
+    Raises
+    ------
+    IdentityError
+        If two of them contradict one another. Absent everywhere gives None: never assumed.
+    """
+    stated = {
+        "planning CT": data.ct.patient_position,
+        "RTPLAN patient setup": data.plan.patient_position if data.plan else None,
+        "option": option,
+    }
+    found = {source: position for source, position in stated.items() if position}
+    if len(set(found.values())) > 1:
+        raise IdentityError(
+            "the patient position is contradictory",
+            found=", ".join(f"{position} ({source})" for source, position in found.items()),
+            expected="one position",
+            code="position-contradictory",
+        )
+    return next(iter(found.values()), None)

@@ -1,0 +1,254 @@
+"""Plans that are made here: the plan of record where none came, and the plan of the day."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from imrt_core.dicom import uid_from
+from imrt_core.evaluate import Decision, Verdict
+from imrt_core.geometry.isocentre import target_isocentre_lps
+from imrt_core.machine import Machine
+from imrt_core.machine.density import AIR
+from imrt_core.optimize import BeamDirection, PlanResult, make_plan, reoptimise
+from imrt_core.optimize.objectives import (
+    GEUD,
+    MaxDvh,
+    MeanDose,
+    MinDvh,
+    Objective,
+    SquaredDeviation,
+    SquaredOverdose,
+    SquaredUnderdose,
+)
+from imrt_core.patient import (
+    Contour,
+    DisplacementField,
+    GeometryError,
+    Goal,
+    Grid,
+    Plan,
+    RigidTransform,
+    Structure,
+    StructureSet,
+    Volume,
+)
+from registration import warp, warp_structures
+
+from ..course_record import CourseRecord
+from ..protocol import ObjectiveRule, Protocol
+from ..results import DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
+
+#: Label of a plan of record that is made here (DICOM SH: 16 characters).
+LABEL_OF_RECORD = "IGRT RESEARCH"
+
+
+def plan_of_record(
+    planning: Planning, red: Volume, course: CourseRecord, protocol: Protocol, machine: Machine
+) -> PlanOfRecord:
+    """Take the plan that came, or make one.
+
+    Raises
+    ------
+    GeometryError
+        If a plan must be made and the patient position is unknown.
+    InputRefusedError
+        If no plan can be made.
+    """
+    if planning.data.plan is not None:
+        return PlanOfRecord(plan=planning.data.plan, origin="received")
+    if course.patient_position is None:
+        raise GeometryError("a plan needs the patient position", found="none", expected="HFS, HFP, FFS or FFP")
+    data = planning.data
+    result = make_plan(
+        red,
+        data.structures,
+        machine,
+        goals=[Goal.parse(text) for text in course.goals],
+        prescription_gy=tuple(course.prescription_gy.items()),
+        fractions=course.fractions,
+        beams=[BeamDirection(**beam.model_dump()) for beam in protocol.beams],
+        isocentre_lps=target_isocentre_lps(data.structures),
+        patient_position=course.patient_position,
+        objectives=objectives_of(protocol, data.structures),
+        label=LABEL_OF_RECORD,
+        plan_uid=uid_from(course.course, course.input_sha256, course.protocol_sha256, "plan of record"),
+    )
+    return PlanOfRecord(
+        plan=result.plan,
+        origin="planned here",
+        objective=result.objective,
+        iterations=result.iterations,
+        segments=result.segments,
+        stage_seconds=result.stage_seconds,
+    )
+
+
+def objectives_of(protocol: Protocol, structures: StructureSet) -> tuple[Objective, ...] | None:
+    """Return the protocol's objectives for the structures that are there; None where it leaves them to its goals."""
+    return tuple(_objective(rule) for rule in protocol.objectives if rule.structure in structures) or None
+
+
+def _objective(rule: ObjectiveRule) -> Objective:
+    common = {"structure": rule.structure, "dose_gy": rule.dose_gy, "weight": rule.weight}
+    volume = 0.0 if rule.volume_percent is None else rule.volume_percent
+    match rule.kind:
+        case "overdose":
+            return SquaredOverdose(**common)
+        case "underdose":
+            return SquaredUnderdose(**common)
+        case "uniform":
+            return SquaredDeviation(**common)
+        case "mean":
+            return MeanDose(**common)
+        case "dvh_max":
+            return MaxDvh(**common, volume_percent=volume)
+        case "dvh_min":
+            return MinDvh(**common, volume_percent=volume)
+        case "geud":
+            return GEUD(**common, a=1.0 if rule.exponent is None else rule.exponent)
+
+
+def plan_of_day(
+    decision: Decision,
+    record: Plan,
+    density: DayDensity | Withheld,
+    structures: StructureSet | Withheld,
+    shift: DayShift,
+    course: CourseRecord,
+    protocol: Protocol,
+    machine: Machine,
+    *,
+    fraction: int,
+    image_uid: str,
+    accumulated_gy: Volume | None,
+    fixed_from_day: DisplacementField | RigidTransform | None,
+) -> PlanForDay:
+    """Keep the plan of record, or make the plan that the decision asks for.
+
+    The new plan is for the patient *after* the shift: density and structures are carried along by the table's motion,
+    the isocentre is the machine isocentre. A one-day plan is judged as if every fraction were like it; a replan covers
+    the remaining fractions, with what was delivered as background.
+
+    Parameters
+    ----------
+    decision : Decision
+        No plan is computed while a person must look.
+    record : Plan
+        Plan of record.
+    density, structures : DayDensity, StructureSet
+        Day frame as acquired.
+    shift : DayShift
+        Machine isocentre, motion, position.
+    course, protocol, machine
+        Goals, prescription, objectives, limits.
+    fraction : int
+        Today's number.
+    image_uid : str
+        Series of the day, for the new plan's UID.
+    accumulated_gy : Volume or None
+        Delivered so far, planning frame; background of a replan.
+    fixed_from_day : DisplacementField or RigidTransform or None
+        Points of the day to planning points.
+    """
+    if not decision.plan_wanted:
+        reason = (
+            "no plan of day is computed while a person must look"
+            if decision.decision is Verdict.REVIEW
+            else "no goal asks for a new plan"
+        )
+        return PlanForDay("not-computed" if decision.decision is Verdict.REVIEW else "kept", reason)
+    if (
+        isinstance(density, Withheld)
+        or isinstance(structures, Withheld)
+        or shift.motion is None
+        or shift.machine_isocentre_lps is None
+        or shift.patient_position is None
+    ):
+        return PlanForDay("not-computed", "the patient after the shift is not known")
+    started = time.perf_counter()
+    replan = decision.decision is Verdict.REPLAN
+    remaining = course.fractions - fraction + 1
+    red, after = moved_patient(density.red, structures, shift.motion)
+    background = None
+    if replan and accumulated_gy is not None and fixed_from_day is not None:
+        on_day = warp(accumulated_gy, fixed_from_day, like=density.red.grid)
+        background = moved_volume(on_day, shift.motion, outside=0.0)
+    result = reoptimise(
+        red,
+        after,
+        machine,
+        plan_of_record=record,
+        goals=[Goal.parse(text) for text in course.goals],
+        prescription_gy=tuple(course.prescription_gy.items()),
+        fractions=remaining if replan else course.fractions,
+        isocentre_lps=shift.machine_isocentre_lps,
+        patient_position=shift.patient_position,
+        one_day=not replan,
+        objectives=objectives_of(protocol, after),
+        background_gy=background,
+        # A label that cannot be mistaken for the plan of record.
+        label=f"RSRCH {'REPLAN' if replan else 'DAY'} FX{fraction:02d}",
+        plan_uid=uid_from(record.sop_instance_uid, image_uid, str(fraction), decision.decision.value),
+    )
+    return _adapted(result, after, shift.motion, decision, seconds=time.perf_counter() - started)
+
+
+def _adapted(
+    result: PlanResult, structures: StructureSet, motion: RigidTransform, decision: Decision, *, seconds: float
+) -> PlanForDay:
+    reason = decision.reasons[0] if decision.reasons else ""
+    if not result.feasible:
+        broken = ", ".join(str(goal.goal) for goal, _ in result.hard_violations)
+        reason = f"{reason} The new plan does not meet: {broken}."
+    dose = result.fraction_dose_gy
+    return PlanForDay(
+        outcome="reoptimised",
+        reason=reason,
+        plan=result.plan,
+        fraction_dose_gy=dose.with_grid(dose.grid.transformed(motion.inverse())),
+        goals=result.goals,
+        dvhs=result.dvhs,
+        structures=structures,
+        objective=result.objective,
+        iterations=result.iterations,
+        segments=result.segments,
+        seconds=seconds,
+    )
+
+
+def moved_patient(
+    red: Volume, structures: StructureSet, motion: RigidTransform
+) -> tuple[Volume, StructureSet]:
+    """Return density and structures as they lie after the table has moved, on grids along the LPS axes.
+
+    A pure translation moves the grid and the points; with a rotation both are resampled (contours must be planar).
+    """
+    if np.allclose(motion.rotation, np.eye(3), atol=1e-9):
+        moved = tuple(_translated(structure, motion) for structure in structures)
+        return red.with_grid(red.grid.transformed(motion)), replace(structures, structures=moved)
+    grid = red.grid
+    return (
+        moved_volume(red, motion, outside=AIR),
+        warp_structures(
+            structures,
+            motion.inverse(),
+            like=grid,
+            frame_of_reference_uid=structures.frame_of_reference_uid,
+            referenced_series_uid=structures.referenced_series_uid,
+        ),
+    )
+
+
+def moved_volume(volume: Volume, motion: RigidTransform, *, outside: float) -> Volume:
+    """Return a volume after a motion, on a grid along the LPS axes; resampled only where the motion turns it."""
+    if np.allclose(motion.rotation, np.eye(3), atol=1e-9):
+        return volume.with_grid(volume.grid.transformed(motion))
+    return warp(volume, motion.inverse(), like=volume.grid, outside=outside)
+
+
+def _translated(structure: Structure, motion: RigidTransform) -> Structure:
+    return replace(structure, contours=tuple(Contour(motion.apply(c.points_lps)) for c in structure.contours))
