@@ -54,9 +54,7 @@ def to_document(value: Any, arrays: dict[str, NDArray[Any]] | None = None) -> An
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            f.name: to_document(getattr(value, f.name), arrays) for f in dataclasses.fields(value) if f.init
-        }
+        fields = {f.name: to_document(getattr(value, f.name), arrays) for f in dataclasses.fields(value) if f.init}
         return {"$type": _name_of(type(value)), "fields": fields}
     if isinstance(value, tuple | list):
         return [to_document(item, arrays) for item in value]

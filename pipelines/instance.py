@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
-from dagster import DagsterInstance, ExecuteInProcessResult
+from dagster import DagsterInstance, EventLogEntry
 
 from .files import write_text
 from .home import dagster_folder, home
@@ -45,8 +46,28 @@ def dagster_instance() -> Iterator[DagsterInstance]:
         yield instance
 
 
-def run_job(job_name: str, partition: str, *, instance: DagsterInstance) -> ExecuteInProcessResult:
+def run_job(
+    job_name: str,
+    partition: str,
+    *,
+    instance: DagsterInstance,
+    on_stage: Callable[[str], None] | None = None,
+) -> dict[str, float]:
     """Run a job for one partition in this process.
+
+    Parameters
+    ----------
+    job_name, partition : str
+        A job of the definitions, and its partition key.
+    instance : DagsterInstance
+        Where the run is recorded.
+    on_stage : callable, optional
+        Told the name of each stage as it starts.
+
+    Returns
+    -------
+    dict of str to float
+        Wall time of each stage in seconds.
 
     Raises
     ------
@@ -57,7 +78,26 @@ def run_job(job_name: str, partition: str, *, instance: DagsterInstance) -> Exec
     """
     from .definitions import defs  # here: the definitions import every stage
 
-    return defs.resolve_job_def(job_name).execute_in_process(instance=instance, partition_key=partition)
+    run_id = str(uuid.uuid4())
+    if on_stage is not None:
+
+        def listen(event: EventLogEntry) -> None:
+            happened = event.dagster_event
+            if happened is not None and happened.is_step_start and happened.step_key:
+                on_stage(happened.step_key)
+
+        instance.add_event_listener(run_id, listen)
+    result = defs.resolve_job_def(job_name).execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        run_id=run_id,
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
+    return {
+        event.step_key: event.step_success_data.duration_ms / 1000.0
+        for event in result.get_step_success_events()
+        if event.step_key
+    }
 
 
 def add_course_partition(instance: DagsterInstance, course: str) -> None:

@@ -5,14 +5,13 @@ Only headers are read here; the ``setup_image`` stage reads the pixels and refus
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from imrt_core.dicom import SeriesFiles, find_series, read_patient
-from imrt_core.patient import IdentityError, InputRefusedError
+from imrt_core.dicom import SeriesFiles, find_series, read_image
+from imrt_core.patient import IdentityError, InputRefusedError, PatientIdentity
 
 from .course_record import SetupImage, SetupRecord, write_record
 from .errors import CourseError
@@ -85,6 +84,11 @@ def the_image_series(path: Path) -> SeriesFiles:
     return series[0]
 
 
+def acquisition_time(series: SeriesFiles) -> str:
+    """Return when the first slice of a series was acquired, ISO 8601; empty if it does not say or is not complete."""
+    return read_image(series.files[0]).acquired if series.complete else ""
+
+
 def course_of(series: SeriesFiles) -> CourseFolder:
     """Return the course of the patient on the images.
 
@@ -93,12 +97,13 @@ def course_of(series: SeriesFiles) -> CourseFolder:
     IdentityError
         If no course or more than one is of this patient; the message names nobody.
     """
-    key = patient_key(read_patient(series.files[0]))
+    key = patient_key(PatientIdentity(series.patient_id))
     found = [course for course in courses() if course.record().patient_key == key]
     if len(found) != 1:
         raise IdentityError(
             "a person must say which course this image belongs to",
-            found=f"{len(found)} courses of this patient" + (f": {', '.join(c.course for c in found)}" if found else ""),
+            found=f"{len(found)} courses of this patient"
+            + (f": {', '.join(c.course for c in found)}" if found else ""),
             expected="1",
             code="patient-unknown" if not found else "course-ambiguous",
         )
@@ -133,7 +138,9 @@ def next_fraction(course: CourseFolder, acquired: str) -> FractionFolder:
         images = fraction.setup_record().governing.acquired[:10] if fraction.setup_file.is_file() else ""
         if delivery and delivery.delivered != "none":
             if images == day:
-                raise _ask(f"{fraction.key} is already recorded as delivered", found=f"another image of {day}", course=course)
+                raise _ask(
+                    f"{fraction.key} is already recorded as delivered", found=f"another image of {day}", course=course
+                )
         elif images == day or delivery:
             return fraction
         elif images > day:
@@ -247,7 +254,9 @@ def _set_outputs_aside(fraction: FractionFolder) -> None:
 
 
 def _touched(course: CourseFolder) -> Sequence[FractionFolder]:
-    names = {p.parent.name for name in ("setup.json", "delivered.json") for p in course.path.glob(f"fx[0-9][0-9]/{name}")}
+    names = {
+        p.parent.name for name in ("setup.json", "delivered.json") for p in course.path.glob(f"fx[0-9][0-9]/{name}")
+    }
     return [course.fraction(name) for name in sorted(names)]
 
 

@@ -27,7 +27,7 @@ class StageIOManager(UPathIOManager):
     def __init__(self) -> None:
         super().__init__(base_path=UPath(home()))
 
-    def get_path_for_partition(self, context: InputContext | OutputContext, path: UPath, partition: str) -> UPath:
+    def get_path_for_partition(self, context: InputContext | OutputContext, path: UPath, partition: str) -> UPath:  # noqa: ARG002
         """Return the file of one asset of one course or fraction, without its suffix."""
         course, fraction = course_and_fraction(partition.replace("/", "|"))
         return UPath(home()) / "courses" / course / fraction / "stages" / path.name
@@ -38,11 +38,11 @@ class NpzIOManager(StageIOManager):
 
     extension = ".npz"
 
-    def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:
+    def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:  # noqa: ARG002
         """Write an object."""
         write_npz(Path(path), obj)
 
-    def load_from_path(self, context: InputContext, path: UPath) -> Any:
+    def load_from_path(self, context: InputContext, path: UPath) -> Any:  # noqa: ARG002
         """Read an object."""
         return read_npz(Path(path))
 
@@ -52,11 +52,11 @@ class JsonIOManager(StageIOManager):
 
     extension = ".json"
 
-    def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:
+    def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:  # noqa: ARG002
         """Write an object."""
         write_value_json(Path(path), obj)
 
-    def load_from_path(self, context: InputContext, path: UPath) -> Any:
+    def load_from_path(self, context: InputContext, path: UPath) -> Any:  # noqa: ARG002
         """Read an object."""
         return read_value_json(Path(path))
 
@@ -66,10 +66,10 @@ class MhaIOManager(StageIOManager):
 
     extension = ".mha"
 
-    def dump_to_path(self, context: OutputContext, obj: Volume, path: UPath) -> None:
+    def dump_to_path(self, context: OutputContext, obj: Volume, path: UPath) -> None:  # noqa: ARG002
         """Write a volume."""
         write_atomically(Path(path), lambda temporary: write_volume(obj, temporary))
 
-    def load_from_path(self, context: InputContext, path: UPath) -> Volume:
+    def load_from_path(self, context: InputContext, path: UPath) -> Volume:  # noqa: ARG002
         """Read a volume."""
         return read_volume(Path(path))

@@ -42,16 +42,16 @@ def course_lock(course: str, *, holder: str, wait_s: float | None = None) -> Ite
     lock = FileLock(folder / f"{course}.lock")
     note = folder / f"{course}.holder.json"
     wait = wait_s if wait_s is not None else float(os.environ.get("IGRT_LOCK_WAIT_S", DEFAULT_WAIT_S))
-    try:
-        with disk_errors(folder, "lock a course"):
+    with disk_errors(folder, "lock a course"):
+        try:
             lock.acquire(timeout=wait)
-    except Timeout as error:
-        raise BusyError(
-            "another process works on this course",
-            found=_holder(note),
-            expected=f"the lock within {wait:g} s",
-            where=course,
-        ) from error
+        except Timeout as error:  # which is an OSError too
+            raise BusyError(
+                "another process works on this course",
+                found=_holder(note),
+                expected=f"the lock within {wait:g} s",
+                where=course,
+            ) from error
     try:
         with disk_errors(note, "write"):
             note.write_text(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dagster import DynamicPartitionsDefinition, MultiPartitionKey, MultiPartitionsDefinition, StaticPartitionsDefinition
+from dagster import (
+    DynamicPartitionsDefinition,
+    MultiPartitionKey,
+    MultiPartitionsDefinition,
+    StaticPartitionsDefinition,
+)
 
 from .course_record import MAX_FRACTIONS, check_course_id, fraction_key
 
@@ -17,7 +22,7 @@ fraction_partitions = MultiPartitionsDefinition(
 
 
 def partition_key(course: str, fraction: str | int) -> MultiPartitionKey:
-    """Return the key of one fraction of one course; both are checked (Dagster itself accepts ``|``, ``/`` and ``..``)."""
+    """Return the key of one fraction of one course; both are checked (Dagster accepts ``|``, ``/`` and ``..``)."""
     return MultiPartitionKey({"course": check_course_id(course), "fraction": fraction_key(fraction)})
 
 

@@ -113,12 +113,12 @@ class BeamRule(Rule):
 
 
 class ObjectiveRule(Rule):
-    """A term of the optimiser's objective, in course dose.
+    """A term of the optimiser's objective, in course dose; a protocol without any has them derived from its goals.
 
     Parameters
     ----------
     structure : str
-        Protocol name, or ``"NormalTissue"`` for the body outside all targets.
+        Protocol name, or a region made of such names (``imrt_core.optimize.regions``).
     kind : str
         Name of the objective in ``imrt_core.optimize.objectives``.
     dose_gy : float
@@ -154,15 +154,13 @@ class RegistrationRules(Rule):
     ----------
     max_shift_mm, max_rotation_deg : float
         Beyond: "do not move, look".
-    max_residual_mm : float
-        Residual error of the match at the target's surface that still passes.
-    roi_margin_mm : float
-        The match looks at anatomy this close to the targets.
+    roi_margin_mm : float or None
+        Match what lies this close to the targets, soft tissue included; None matches bone wherever it is.
     """
 
     max_shift_mm: Positive = 20.0
     max_rotation_deg: Positive = 3.0
-    roi_margin_mm: Positive = 60.0
+    roi_margin_mm: Positive | None = None
 
 
 class Protocol(Rule):
@@ -171,7 +169,7 @@ class Protocol(Rule):
     Raises
     ------
     ValueError
-        (pydantic) If names clash, a goal, objective or PRV names an unknown structure, or a beam appears twice.
+        (pydantic) If names clash, a goal or PRV names an unknown structure, or a beam appears twice.
     """
 
     format_version: Literal[1]
@@ -183,17 +181,19 @@ class Protocol(Rule):
     fractions: Annotated[int, Field(ge=1, le=60)]
     targets: Annotated[tuple[TargetRule, ...], Field(min_length=1)]
     structures: dict[str, StructureRule]
-    goals: Annotated[tuple[Annotated[GoalRule, BeforeValidator(lambda g: {"goal": g} if isinstance(g, str) else g)], ...],
-                     Field(min_length=1)]
+    goals: Annotated[
+        tuple[Annotated[GoalRule, BeforeValidator(lambda g: {"goal": g} if isinstance(g, str) else g)], ...],
+        Field(min_length=1),
+    ]
     beams: Annotated[tuple[BeamRule, ...], Field(min_length=1)]
-    objectives: Annotated[tuple[ObjectiveRule, ...], Field(min_length=1)]
+    objectives: tuple[ObjectiveRule, ...] = ()
     decision: Annotated[Policy, BeforeValidator(_policy)] = Policy()
     registration: RegistrationRules = RegistrationRules()
 
     @model_validator(mode="after")
     def _consistent(self) -> Protocol:
         known = {t.name for t in self.targets} | {t.ctv for t in self.targets if t.ctv} | set(self.structures)
-        named = {g.parsed.structure for g in self.goals} | {o.structure for o in self.objectives} - {"NormalTissue"}
+        named = {g.parsed.structure for g in self.goals}
         named |= {s.prv_of for s in self.structures.values() if s.prv_of}
         if unknown := sorted(named - known):
             raise ValueError(f"structures without a rule: {', '.join(unknown)}")

@@ -14,6 +14,7 @@ from .intake import (
     QUIET_S,
     Delivery,
     accept,
+    acquisition_time,
     course_of,
     deliveries,
     next_fraction,

@@ -77,11 +77,11 @@ async def _index(_request: Request) -> Response:
         links = [
             f'<a href="/reports/{course.course}/{f.key}/{name}">{f.key}</a>'
             for f in course.fractions()
-            for name in ("report.html",)
+            for name in ("fraction_report.html",)
             if (f.report / name).is_file()
         ]
-        if (course.report / "report.html").is_file():
-            links.insert(0, f'<a href="/reports/{course.course}/report.html">course</a>')
+        if (course.report / "course_report.html").is_file():
+            links.insert(0, f'<a href="/reports/{course.course}/course_report.html">course</a>')
         rows.append(f"<li>{escape(course.course)}: {' · '.join(links) or 'no report yet'}</li>")
     body = f"<!doctype html><html lang=en><title>igrt reports</title><h1>Reports</h1><ul>{''.join(rows)}</ul></html>"
     return HTMLResponse(body, headers=_HEADERS)

@@ -210,7 +210,8 @@ def patient_key(patient: PatientIdentity) -> str:
 
 def default_course_id(patient: PatientIdentity, *, frame_of_reference_uid: str) -> str:
     """Return a pseudonym: the same patient and planning CT give the same id."""
-    return f"c-{hmac.new(_installation_key(), f'{patient_key(patient)}{frame_of_reference_uid}'.encode(), 'sha256').hexdigest()[:10]}"
+    text = f"{patient_key(patient)} {frame_of_reference_uid}".encode()
+    return f"c-{hmac.new(_installation_key(), text, 'sha256').hexdigest()[:10]}"
 
 
 def create_course(
