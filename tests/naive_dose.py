@@ -34,3 +34,12 @@ def expand(mask: Volume, sides: tuple[float, float, float, float, float, float])
             value = beyond / width + float(mask.array[tuple(source)])
             grown[target] = max(grown[target], min(value, 1.0))
     return grown
+
+
+def radiological_depth(red: Volume, source: NDArray[np.float64], point: NDArray[np.float64]) -> float:
+    """Integrate along one ray in steps of 0.05 mm, air left out."""
+    solid = red.with_array(np.where(red.array >= 0.01, red.array, 0.0))
+    length = float(np.linalg.norm(point - source))
+    count = round(length / 0.05)
+    t = (np.arange(count) + 0.5) / count
+    return float(np.sum(solid.sample(source + t[:, None] * (point - source), outside=0.0)) * length / count)

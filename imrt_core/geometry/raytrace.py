@@ -1,0 +1,362 @@
+"""Radiological depth: how much water a ray has met before it reaches a point.
+
+Depth is the line integral of relative electron density from the source. Air (relative density below
+:data:`AIR_LIMIT`) counts nothing: the machine's calibration already crosses a metre of it, and what the image shows of
+it depends on where the scan was cut off.
+
+Two ways, same physics: :func:`ray_depths` integrates ray by ray, and :class:`DepthGrid` casts one fan of rays through
+the patient on a beam's-eye-view grid and interpolates between them, for millions of points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import ArrayLike, NDArray
+
+from imrt_core._numba import kernel
+from imrt_core.patient import GeometryError, MachineError, Volume
+
+from .beams_eye_view import BeamGeometry
+
+#: Relative electron density below which matter is air.
+AIR_LIMIT = 0.01
+#: Relative electron density that marks the skin: half way from air to tissue.
+SKIN_LEVEL = 0.4
+#: Length over which the mean density upstream of a point is taken, mm (weight falls by e).
+DENSITY_LENGTH_MM = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class RayVolume:
+    """A density volume made ready for rays. Build it once per patient with :func:`ray_volume`.
+
+    Parameters
+    ----------
+    array : ndarray, shape (nz + 2, ny + 2, nx + 2)
+        Relative electron density, float32, air set to 0, with a border of 0 so that samples need no clamping.
+    index_from_lps : ndarray, shape (4, 4)
+        Index (i, j, k) in ``array``; any direction.
+    body_lps : ndarray, shape (8, 3)
+        Corners of the box of all that is not air.
+    finest_mm : float
+        Smallest voxel spacing.
+    """
+
+    array: NDArray[np.float32]
+    index_from_lps: NDArray[np.float64]
+    body_lps: NDArray[np.float64]
+    finest_mm: float
+
+
+def ray_volume(red: Volume) -> RayVolume:
+    """Check a density volume and make it ready for rays.
+
+    Parameters
+    ----------
+    red : Volume
+        Relative electron density; the grid may have any direction.
+
+    Raises
+    ------
+    MachineError
+        If a density is NaN, infinite or negative.
+    GeometryError
+        If there is nothing but air.
+    """
+    array = np.asarray(red.array, dtype=np.float32)
+    lowest, highest = float(array.min()), float(array.max())
+    if not (np.isfinite(lowest) and np.isfinite(highest)) or lowest < 0:
+        raise MachineError(
+            "densities must be finite and not negative",
+            found=f"{lowest:g} … {highest:g}",
+            where="density volume",
+            code="no-density",
+        )
+    solid = array >= AIR_LIMIT
+    occupied = [np.flatnonzero(solid.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
+    if not all(len(o) for o in occupied):
+        raise GeometryError("there is no patient in the density volume", found=f"highest density {highest:g}")
+    corners = np.array(
+        [[occupied[0][a], occupied[1][b], occupied[2][c]] for a in (0, -1) for b in (0, -1) for c in (0, -1)],
+        dtype=float,
+    )
+    corners += np.where(corners == corners.min(axis=0), -0.5, 0.5)
+    index_from_lps = np.array(red.grid.index_from_lps)
+    index_from_lps[:3, 3] += 1
+    return RayVolume(
+        array=np.pad(np.where(solid, array, np.float32(0)), 1),
+        index_from_lps=index_from_lps,
+        body_lps=red.grid.to_lps(corners),
+        finest_mm=min(red.grid.spacing_mm),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class DepthGrid:
+    """Radiological depth on the rays of one beam, between planes across its axis.
+
+    Parameters
+    ----------
+    depth_mm, density : ndarray, shape (rows, columns, planes)
+        Radiological depth, and the mean relative density just upstream (exponential weight over
+        :data:`DENSITY_LENGTH_MM`, 1 before the skin).
+    beam : BeamGeometry
+        Whose rays.
+    origin_mm : tuple of float
+        BLD X and Y, on the isocentre plane, of ray [0, 0].
+    pitch_mm : float
+        Distance of rays on the isocentre plane.
+    top_mm, step_mm : float
+        BLD Z of plane 0, and the distance of planes, downstream.
+    """
+
+    depth_mm: NDArray[np.float32]
+    density: NDArray[np.float32]
+    beam: BeamGeometry
+    origin_mm: tuple[float, float]
+    pitch_mm: float
+    top_mm: float
+    step_mm: float
+
+
+def depth_grid(
+    rays: RayVolume,
+    beam: BeamGeometry,
+    points_lps: NDArray[np.float64],
+    *,
+    pitch_mm: float | None = None,
+    step_mm: float | None = None,
+) -> DepthGrid:
+    """Cast a fan of rays that covers the given points.
+
+    Parameters
+    ----------
+    rays : RayVolume
+        The patient.
+    beam : BeamGeometry
+        Source and axes.
+    points_lps : ndarray, shape (n, 3)
+        Where depths will be looked up (only their extent matters).
+    pitch_mm, step_mm : float or None
+        Distance of rays on the isocentre plane (default half the finest voxel, from 1 to 1.5 mm) and of samples along
+        them (default the finest voxel, from 1 to 3 mm).
+
+    Raises
+    ------
+    GeometryError
+        If the source is inside the patient, or a point is at or behind the source.
+    """
+    pitch = pitch_mm or float(np.clip(0.5 * rays.finest_mm, 1.0, 1.5))
+    step = step_mm or float(np.clip(rays.finest_mm, 1.0, 3.0))
+    extremes = _extremes(points_lps)
+    projected = beam.project(extremes)
+    lower, upper = projected.min(axis=0) - pitch, projected.max(axis=0) + pitch
+    columns, rows = (int(n) for n in np.ceil((upper - lower) / pitch).astype(int) + 1)
+    top = float(beam.to_bld(rays.body_lps)[:, 2].max()) + step
+    bottom = float(beam.to_bld(extremes)[:, 2].min()) - step
+    if top >= beam.sad_mm:
+        raise GeometryError("the source is inside the patient", found=f"patient {top:.0f} mm above the isocentre")
+    planes = max(int(np.ceil((top - bottom) / step)) + 1, 2)
+    depth = np.empty((rows, columns, planes), dtype=np.float32)
+    density = np.empty_like(depth)
+    _cast_rays(
+        rays.array,
+        _index_from_bld(rays, beam),
+        np.array([lower[0], lower[1], pitch, top, step, beam.sad_mm]),
+        float(np.exp(-step / DENSITY_LENGTH_MM)),
+        depth,
+        density,
+    )
+    return DepthGrid(depth, density, beam, (float(lower[0]), float(lower[1])), pitch, top, step)
+
+
+def radiological_depths(rays: RayVolume, beam: BeamGeometry, points_lps: ArrayLike) -> NDArray[np.float64]:
+    """Return the radiological depth in mm of (n, 3) points by interpolation between cast rays."""
+    points = np.asarray(points_lps, dtype=float).reshape(-1, 3)
+    grid = depth_grid(rays, beam, points)
+    bld = beam.to_bld(points)
+    magnification = (beam.sad_mm - bld[:, 2]) / beam.sad_mm
+    index = np.stack(
+        [
+            (bld[:, 1] / magnification - grid.origin_mm[1]) / grid.pitch_mm,
+            (bld[:, 0] / magnification - grid.origin_mm[0]) / grid.pitch_mm,
+            (grid.top_mm - bld[:, 2]) / grid.step_mm,
+        ],
+        axis=1,
+    )
+    found = np.empty(len(points))
+    _look_up_all(grid.depth_mm, index, found)
+    return found
+
+
+def ray_depths(
+    rays: RayVolume, source_lps: ArrayLike, points_lps: ArrayLike, *, step_mm: float = 0.25
+) -> NDArray[np.float64]:
+    """Return the radiological depth in mm of (n, 3) points, each by integrating along its own ray."""
+    points = np.ascontiguousarray(np.asarray(points_lps, dtype=float).reshape(-1, 3))
+    found = np.empty(len(points))
+    _integrate_rays(
+        rays.array, rays.index_from_lps, np.asarray(source_lps, dtype=float), points, _reach(rays), step_mm, found
+    )
+    return found
+
+
+def source_skin_distance_mm(rays: RayVolume, beam: BeamGeometry, *, step_mm: float = 0.25) -> float:
+    """Return the distance from the source to the skin along the beam axis.
+
+    The skin is where the density first reaches :data:`SKIN_LEVEL`, between samples by linear interpolation.
+
+    Raises
+    ------
+    GeometryError
+        If the axis meets no patient.
+    """
+    direction = -beam.bld_from_lps[2]
+    bld = beam.to_bld(rays.body_lps)
+    start, stop = beam.sad_mm - bld[:, 2].max() - 2.0, beam.sad_mm - bld[:, 2].min() + 2.0
+    distance = np.arange(max(start, 0.0), stop, step_mm)
+    line = beam.source_lps + distance[:, None] * direction
+    index = line @ rays.index_from_lps[:3, :3].T + rays.index_from_lps[:3, 3]
+    density = np.empty(len(distance))
+    _look_up_all(rays.array, np.ascontiguousarray(index[:, ::-1]), density)
+    inside = np.flatnonzero(density >= SKIN_LEVEL)
+    if not len(inside):
+        raise GeometryError("the beam axis does not meet the patient", found=f"gantry {beam.gantry_deg:g}°")
+    first = int(inside[0])
+    if first == 0:
+        return float(distance[0])
+    before, after = density[first - 1], density[first]
+    return float(distance[first] - step_mm * (after - SKIN_LEVEL) / (after - before))
+
+
+def _extremes(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners of the points' bounding box: a box and its corners project to the same extent."""
+    lower, upper = points.min(axis=0), points.max(axis=0)
+    return np.array(
+        [[x, y, z] for x in (lower[0], upper[0]) for y in (lower[1], upper[1]) for z in (lower[2], upper[2])]
+    )
+
+
+def _reach(rays: RayVolume) -> NDArray[np.float64]:
+    """Centre and radius of a ball that holds the patient."""
+    centre = rays.body_lps.mean(axis=0)
+    return np.append(centre, np.linalg.norm(rays.body_lps - centre, axis=1).max() + 2.0)
+
+
+def _index_from_bld(rays: RayVolume, beam: BeamGeometry) -> NDArray[np.float64]:
+    lps_from_bld = np.eye(4)
+    lps_from_bld[:3, :3] = beam.bld_from_lps.T
+    lps_from_bld[:3, 3] = beam.isocentre_lps
+    return np.asarray(rays.index_from_lps @ lps_from_bld)
+
+
+@kernel()
+def trilinear(array: Any, z: float, y: float, x: float) -> Any:
+    """Trilinear value at an index that lies within the array, at least one voxel from its upper ends."""
+    k, j, i = int(z), int(y), int(x)
+    fz, fy, fx = np.float32(z - k), np.float32(y - j), np.float32(x - i)
+    a, b = array[k, j, i], array[k, j + 1, i]
+    c, d = array[k + 1, j, i], array[k + 1, j + 1, i]
+    a += fx * (array[k, j, i + 1] - a)
+    b += fx * (array[k, j + 1, i + 1] - b)
+    c += fx * (array[k + 1, j, i + 1] - c)
+    d += fx * (array[k + 1, j + 1, i + 1] - d)
+    a += fy * (b - a)
+    c += fy * (d - c)
+    return a + fz * (c - a)
+
+
+@kernel()
+def look_up(array: Any, z: float, y: float, x: float) -> Any:
+    """Trilinear value at a fractional array index; 0 beyond the outermost voxel centres."""
+    nz, ny, nx = array.shape
+    if 0.0 <= z < nz - 1 and 0.0 <= y < ny - 1 and 0.0 <= x < nx - 1:
+        return trilinear(array, z, y, x)
+    return np.float32(0.0)
+
+
+@kernel()
+def _inside(start: float, slope: float, upper: float, first: int, last: int) -> Any:
+    """Narrow first … last (exclusive) to the n with 0 <= start + n·slope < upper, a hair inside."""
+    tiny = 1e-6
+    if abs(slope) < 1e-12:
+        return (first, last) if tiny <= start < upper - tiny else (0, 0)
+    low, high = (tiny - start) / slope, (upper - tiny - start) / slope
+    if low > high:
+        low, high = high, low
+    if high < first or low > last:
+        return 0, 0
+    return max(first, int(np.ceil(low))), min(last, int(np.floor(high)) + 1)
+
+
+@kernel(parallel=True)
+def _look_up_all(array: Any, index: Any, found: Any) -> None:
+    for n in prange(index.shape[0]):
+        found[n] = look_up(array, index[n, 0], index[n, 1], index[n, 2])
+
+
+@kernel(parallel=True)
+def _cast_rays(array: Any, index_from_bld: Any, geometry: Any, keep: float, depth: Any, density: Any) -> None:
+    u0, v0, pitch, top, step, sad = geometry
+    rows, columns, planes = depth.shape
+    a = index_from_bld
+    for row in prange(rows):
+        v = v0 + row * pitch
+        for column in range(columns):
+            u = u0 + column * pitch
+            length = step * np.sqrt(1.0 + (u * u + v * v) / (sad * sad))
+            # A ray is a straight line in index space too: its first sample and the step to the next.
+            z = top - 0.5 * step
+            x, y = u * (sad - z) / sad, v * (sad - z) / sad
+            i = a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3]
+            j = a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3]
+            k = a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3]
+            dx, dy = u * step / sad, v * step / sad
+            di = a[0, 0] * dx + a[0, 1] * dy - a[0, 2] * step
+            dj = a[1, 0] * dx + a[1, 1] * dy - a[1, 2] * step
+            dk = a[2, 0] * dx + a[2, 1] * dy - a[2, 2] * step
+            total = 0.0
+            mean = 1.0
+            first, last = _inside(k, dk, array.shape[0] - 1.0, 0, planes - 1)
+            first, last = _inside(j, dj, array.shape[1] - 1.0, first, last)
+            first, last = _inside(i, di, array.shape[2] - 1.0, first, last)
+            ray_depth, ray_density = depth[row, column], density[row, column]
+            ray_depth[: first + 1] = 0.0
+            ray_density[: first + 1] = 1.0
+            for n in range(first, last):
+                value = trilinear(array, k + n * dk, j + n * dj, i + n * di)
+                total += value * length
+                if total > 0.0:
+                    mean = keep * mean + (1.0 - keep) * value
+                ray_depth[n + 1] = total
+                ray_density[n + 1] = mean
+            ray_depth[max(first, last) + 1 :] = total
+            ray_density[max(first, last) + 1 :] = mean
+
+
+@kernel(parallel=True)
+def _integrate_rays(array: Any, a: Any, source: Any, points: Any, ball: Any, step: float, found: Any) -> None:
+    for n in prange(points.shape[0]):
+        dx, dy, dz = points[n, 0] - source[0], points[n, 1] - source[1], points[n, 2] - source[2]
+        length = np.sqrt(dx * dx + dy * dy + dz * dz)
+        dx, dy, dz = dx / length, dy / length, dz / length
+        # Only the part of the ray inside the ball that holds the patient.
+        along = (ball[0] - source[0]) * dx + (ball[1] - source[1]) * dy + (ball[2] - source[2]) * dz
+        start = min(max(along - ball[3], 0.0), length)
+        count = max(int(np.ceil((length - start) / step)), 1)
+        part = (length - start) / count
+        total = 0.0
+        for s in range(count):
+            t = start + (s + 0.5) * part
+            x, y, z = source[0] + t * dx, source[1] + t * dy, source[2] + t * dz
+            total += look_up(
+                array,
+                a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3],
+                a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3],
+                a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3],
+            )
+        found[n] = total * part
