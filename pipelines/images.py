@@ -9,7 +9,7 @@ from imrt_core.dicom import read_dose, read_image
 from imrt_core.dicom.header import read_header
 from imrt_core.dicom.uids import CT_IMAGE, RT_DOSE, RT_STRUCTURE_SET, SPATIAL_REGISTRATION
 from imrt_core.patient import InputRefusedError, PatientImage, Volume
-from registration.itk import IMAGE_SUFFIXES, read_volume
+from registration.itk import VOLUME_SUFFIXES, read_volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class LoadedImage:
 
 def is_image_file(path: Path) -> bool:
     """Whether the name ends as an image file that is not DICOM."""
-    return path.name.lower().endswith(IMAGE_SUFFIXES)
+    return path.name.lower().endswith(VOLUME_SUFFIXES)
 
 
 def load_image(path: Path, *, patient_position: str | None = None) -> LoadedImage:
@@ -89,7 +89,7 @@ def _must_exist(path: Path) -> None:
         raise InputRefusedError(
             "no such file or folder",
             found="nothing",
-            expected=f"a DICOM folder or a file ending in {', '.join(IMAGE_SUFFIXES)}",
+            expected=f"a DICOM folder or a file ending in {', '.join(VOLUME_SUFFIXES)}",
             where=str(path),
             code="not-found",
         )

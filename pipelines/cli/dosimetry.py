@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -33,13 +33,11 @@ from imrt_core.patient.contours import mask_from_structure
 from ..images import load_image, load_scalar
 from ..stages.dose import density
 from ..stages.planning import contoured_external
-from .output import Answer, ForceOption, JsonOption, answering, console, refuse_existing
+from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
 
 
-class BeamFigures(BaseModel):
+class BeamFigures(Part):
     """One beam of ``igrt dose``; doses per fraction."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     mu: float
@@ -91,7 +89,6 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-@answering
 def dose(
     ct: Annotated[Path, typer.Option("--ct", help="Planning CT: DICOM folder, .mha, .nii, .nii.gz or .nrrd.")],
     plan: Annotated[Path, typer.Option("--plan", help="RTPLAN.")],
@@ -212,10 +209,8 @@ def _check_frames(frame_uid: str, treatment: Plan, drawn: StructureSet | None) -
             )
 
 
-class StructureFigures(BaseModel):
+class StructureFigures(Part):
     """One structure of ``igrt dvh``."""
-
-    model_config = ConfigDict(frozen=True)
 
     volume_cc: float
     outside_dose_grid_cc: float
@@ -250,7 +245,6 @@ class DvhAnswer(Answer):
         return table
 
 
-@answering
 def dvh_command(
     structures: Annotated[Path, typer.Option("--structures", help="RTSTRUCT.")],
     dose: Annotated[Path, typer.Option("--dose", help="RTDOSE.")],
@@ -328,7 +322,6 @@ class GammaAnswer(Answer):
     seconds: float
 
 
-@answering
 def gamma_command(
     reference: Annotated[Path, typer.Argument(help="RTDOSE, .mha, .nii, .nii.gz or .nrrd in Gy.")],
     evaluated: Annotated[Path, typer.Argument(help="The same, on any grid of the same frame.")],
@@ -364,6 +357,6 @@ def _dose(path: Path) -> Volume:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("dose")(dose)
-    app.command("dvh")(dvh_command)
-    app.command("gamma")(gamma_command)
+    app.command("dose")(answering(dose))
+    app.command("dvh")(answering(dvh_command))
+    app.command("gamma")(answering(gamma_command))

@@ -12,29 +12,35 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.console import RenderableType
 from rich.text import Text
 
 from imrt_core.dicom import read_machine_isocentre, read_structures, write_registration, write_structures
 from imrt_core.dicom.series import dicom_files
-from imrt_core.patient import PATIENT_POSITIONS, InputRefusedError, RigidTransform, Volume
+from imrt_core.patient import PATIENT_POSITIONS, DisplacementField, InputRefusedError, RigidTransform, Volume
 from imrt_core.patient.contours import mask_from_structure
 from imrt_core.patient.transform import EULER_ORDER
 from registration import couch_shift, register_deformable, register_rigid, warp, warp_structures
-from registration.itk import read_transform, read_volume, write_field, write_transform, write_volume
+from registration.itk import (
+    FIELD_SUFFIXES,
+    read_field,
+    read_transform,
+    read_volume,
+    write_field,
+    write_transform,
+    write_volume,
+)
 
 from ..images import LoadedImage, dicom_kind, is_image_file, load_image, load_scalar
-from .output import Answer, ForceOption, JsonOption, answering, console, parse_numbers, refuse_existing
+from .output import Answer, ForceOption, JsonOption, Part, answering, console, parse_numbers, refuse_existing
 
 #: Rotation of a transform that is not rigid has no single value; the rigid match that it starts from is stated.
 _UNTRUSTED = "the match failed its quality limits: "
 
 
-class CouchFigures(BaseModel):
+class CouchFigures(Part):
     """Couch shift in IEC 61217: motion of the table, pivot at the machine isocentre, rotation then translation."""
-
-    model_config = ConfigDict(frozen=True)
 
     vertical_mm: float = Field(description="+ up")
     longitudinal_mm: float = Field(description="+ towards the gantry")
@@ -64,7 +70,6 @@ class RegisterAnswer(Answer):
         return not self.quality["passed"] or self.couch_shift is None
 
 
-@answering
 def register(
     fixed: Annotated[Path, typer.Argument(help="Planning CT: DICOM folder, .mha, .nii, .nii.gz or .nrrd.")],
     moving: Annotated[Path, typer.Argument(help="Image of the day, the same kinds.")],
@@ -217,7 +222,6 @@ class WarpAnswer(Answer):
     seconds: float
 
 
-@answering
 def warp_command(
     transform: Annotated[Path, typer.Argument(help=".tfm, or a displacement field (.mha), fixed → moving.")],
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, dose, mask or RTSTRUCT in the moving frame.")],
@@ -234,15 +238,22 @@ def warp_command(
     started = time.perf_counter()
     refuse_existing(out, force=force)
     target = load_image(like)
-    mapping = read_transform(transform)
+    mapping = _read_mapping(transform)
     if inverse:
-        mapping = mapping.inverse() if isinstance(mapping, RigidTransform) else mapping.inverse_on(target.volume.grid)
+        rigid = isinstance(mapping, RigidTransform)
+        mapping = mapping.inverse() if rigid else mapping.inverse_on(target.volume.grid)
     if source.is_file() and not is_image_file(source) and dicom_kind(source) == "structures":
         if target.image is None:
             raise InputRefusedError(
                 "an RTSTRUCT needs a DICOM image's slices", found=str(like), expected="a DICOM folder", where="--like"
             )
-        warped = warp_structures(read_structures(source), mapping, like=target.volume.grid)
+        warped = warp_structures(
+            read_structures(source),
+            mapping,
+            like=target.volume.grid,
+            frame_of_reference_uid=target.image.frame_of_reference_uid,
+            referenced_series_uid=target.image.series_uid,
+        )
         write_structures(warped, image=target.image, path=out, unreviewed=True)
         return WarpAnswer(out=out.resolve(), kind="structures", seconds=time.perf_counter() - started)
     volume = load_scalar(source).volume
@@ -265,7 +276,6 @@ class PointsAnswer(Answer):
         return Text(rows.getvalue().rstrip("\n"), no_wrap=True, overflow="ignore")
 
 
-@answering
 def transform_points(
     transform: Annotated[Path, typer.Argument(help=".tfm, or a displacement field (.mha), fixed → moving.")],
     points: Annotated[Path, typer.Argument(help="CSV with header x,y,z; LPS mm.")],
@@ -274,12 +284,17 @@ def transform_points(
 ) -> PointsAnswer:
     """Map points from fixed to moving space; CSV on stdout."""
     given = _read_points(points)
-    mapping = read_transform(transform)
+    mapping = _read_mapping(transform)
     if isinstance(mapping, RigidTransform):
         mapped = (mapping.inverse() if inverse else mapping).apply(given)
     else:
         mapped = mapping.apply_inverse(given) if inverse else mapping.apply(given)
     return PointsAnswer(points=[(float(x), float(y), float(z)) for x, y, z in mapped])
+
+
+def _read_mapping(path: Path) -> RigidTransform | DisplacementField:
+    """Read a rigid transform or a displacement field, by the ending of the name."""
+    return read_field(path) if path.name.lower().endswith(FIELD_SUFFIXES) else read_transform(path)
 
 
 def _read_points(path: Path) -> NDArray[np.float64]:
@@ -315,6 +330,6 @@ def _read_points(path: Path) -> NDArray[np.float64]:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command("register")(register)
-    app.command("warp")(warp_command)
-    app.command("transform-points")(transform_points)
+    app.command("register")(answering(register))
+    app.command("warp")(answering(warp_command))
+    app.command("transform-points")(answering(transform_points))

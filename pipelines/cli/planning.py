@@ -1,0 +1,189 @@
+"""``igrt plan``: an optimised, sequenced plan from a CT and its structures."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from imrt_core.dicom import read_plan, read_structures, uid_from, write_dose, write_plan
+from imrt_core.geometry.isocentre import target_isocentre_lps
+from imrt_core.machine import load_machine
+from imrt_core.optimize import BeamDirection, PlanProgress, make_plan
+from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError, PlanningData
+
+from ..files import sha256_of_file, write_text
+from ..images import load_image
+from ..protocol import load_protocol
+from ..stages.dose import density
+from ..stages.planning import planning_position, with_derived
+from ..stages.planning_here import LABEL_OF_RECORD, objectives_of
+from ..structure_names import match_structures, renamed
+from .answers import GoalAnswer, number, status_text
+from .output import Answer, ForceOption, JsonOption, answering, refuse_existing
+from .progress import stages_shown
+
+PLAN_FILE, DOSE_FILE, JSON_FILE = "rtplan.dcm", "rtdose.dcm", "plan.json"
+
+
+class PlanAnswer(Answer):
+    """What ``igrt plan`` prints, and writes as ``plan.json``."""
+
+    out: str
+    plan_uid: str
+    goals: tuple[GoalAnswer, ...]
+    not_applicable: tuple[str, ...]
+    feasible: bool
+    objective: float
+    iterations: int
+    kkt_residual: float
+    mu: float
+    segments: int
+    delivery_seconds: float
+    warnings: tuple[str, ...]
+    seconds: float
+    stage_seconds: dict[str, float]
+
+    def must_look(self) -> bool:
+        """Whether a hard goal is not met."""
+        return not self.feasible
+
+    def as_text(self) -> RenderableType:
+        """Return the goals, with the plan's figures below."""
+        goals = Table("goal", "value", "status", title=f"plan in {self.out}")
+        for goal in self.goals:
+            goals.add_row(goal.goal, number(goal.value), status_text(goal.status))
+        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stage_seconds.items())
+        lines = [
+            f"{self.mu:.0f} MU per fraction, {self.segments} segments, {self.delivery_seconds:.0f} s beam on and leaves",
+            f"objective {self.objective:.4g} after {self.iterations} iterations; {self.seconds:.0f} s ({stages})",
+            *self.not_applicable,
+            *(f"warning: {text}" for text in self.warnings),
+        ]
+        return Group(goals, *map(Text, lines))
+
+
+def plan(
+    ct: Annotated[Path, typer.Option("--ct", help="Planning CT: DICOM folder.")],
+    structures: Annotated[Path, typer.Option("--structures", help="RTSTRUCT.")],
+    protocol: Annotated[str, typer.Option("--protocol", help="Name of a shipped protocol, or a YAML file.")],
+    machine: Annotated[str, typer.Option("--machine", help="Name of a shipped machine, or a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", help=f"Folder for {PLAN_FILE}, {DOSE_FILE}, {JSON_FILE}.")],
+    warm_start: Annotated[Path | None, typer.Option("--warm-start", help="RTPLAN to start from.")] = None,
+    patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> PlanAnswer:
+    """Make a deliverable IMRT plan."""
+    started = time.perf_counter()
+    refuse_existing(out, force=force)
+    rules, unit = load_protocol(protocol), load_machine(machine)
+    image = load_image(ct, patient_position=patient_position).image
+    if image is None:
+        raise InputRefusedError(
+            "an RTPLAN needs the patient of a DICOM CT", found=str(ct), expected="a DICOM folder", where="--ct"
+        )
+    drawn = read_structures(structures)
+    if drawn.frame_of_reference_uid != image.frame_of_reference_uid:
+        raise IdentityError(
+            "the RTSTRUCT is not in the CT's frame of reference",
+            found=drawn.frame_of_reference_uid,
+            expected=image.frame_of_reference_uid,
+            where=str(structures),
+            code="frame-mismatch",
+        )
+    matched = match_structures(rules, drawn)
+    data = with_derived(PlanningData(image, renamed(drawn, matched.roi_names)), rules).data
+    position = planning_position(data, option=patient_position)
+    if position is None:
+        raise IdentityError(
+            "the patient position is unknown, so beams have no direction",
+            found="none in the CT",
+            expected="--patient-position HFS, HFP, FFS or FFP",
+            where=str(ct),
+            code="position-unknown",
+        )
+    warm = read_plan(warm_start) if warm_start else None
+    with stages_shown("plan") as on_stage:
+        on_stage("density")
+        red, notes = density(image.hu, data.structures, unit.density_curve(image.scanner))
+        result = make_plan(
+            red,
+            data.structures,
+            unit,
+            goals=matched.goals,
+            prescription_gy=tuple(matched.prescription_gy.items()),
+            fractions=rules.fractions,
+            beams=[BeamDirection(**beam.model_dump()) for beam in rules.beams],
+            isocentre_lps=target_isocentre_lps(data.structures),
+            patient_position=position,
+            objectives=objectives_of(rules, data.structures),
+            label=LABEL_OF_RECORD,
+            plan_uid=uid_from(image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan"),
+            warm_start=warm,
+            progress=lambda progress: on_stage(_words(progress)),
+        )
+    made = replace(
+        result.plan,
+        structure_set_uid=drawn.sop_instance_uid,
+        frame_of_reference_uid=image.frame_of_reference_uid,
+        predecessor_uid=warm.sop_instance_uid if warm else "",
+    )
+    write_plan(made, image=image, path=out / PLAN_FILE)
+    write_dose(
+        DoseDistribution(
+            result.course_dose_gy,
+            frame_of_reference_uid=image.frame_of_reference_uid,
+            plan_uid=made.sop_instance_uid,
+            comment=f"igrt {unit.model.name} {unit.model.version}",
+        ),
+        image=image,
+        path=out / DOSE_FILE,
+        structures_uid=drawn.sop_instance_uid,
+    )
+    answer = PlanAnswer(
+        out=str(out.resolve()),
+        plan_uid=made.sop_instance_uid,
+        goals=tuple(
+            GoalAnswer(
+                goal=str(judged.goal),
+                value=judged.value,
+                low=judged.low,
+                high=judged.high,
+                limit=judged.goal.limit,
+                status=judged.status.value,
+                ok=judged.ok,
+            )
+            for judged in result.goals
+        ),
+        not_applicable=matched.not_applicable,
+        feasible=result.feasible,
+        objective=result.objective,
+        iterations=result.iterations,
+        kkt_residual=result.kkt_residual,
+        mu=result.mu,
+        segments=result.segments,
+        delivery_seconds=result.delivery_seconds,
+        warnings=(*notes, *result.warnings),
+        seconds=time.perf_counter() - started,
+        stage_seconds=result.stage_seconds,
+    )
+    write_text(out / JSON_FILE, answer.model_dump_json(indent=1) + "\n")
+    return answer
+
+
+def _words(progress: PlanProgress) -> str:
+    if not progress.iteration:
+        return progress.stage
+    return f"{progress.stage}, round {progress.round}, iteration {progress.iteration}, {progress.objective:.4g}"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("plan")(answering(plan))
