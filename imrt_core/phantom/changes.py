@@ -72,7 +72,7 @@ class HeadNeckChange:
             found.append(OrganChange(f"Glnd_Submand_{suffix}", scale=(left ** (1 / 3),) * 3, anchor=anchor))
         if levels:
             middle = float(np.mean(levels))
-            found.append(SkinRetraction(self.neck_loss_mm * done, (middle - 80.0, middle + 10.0)))
+            found.append(SkinRetraction(self.neck_loss_mm * done, (middle - 60.0, middle + 10.0)))
         return tuple(found)
 
 

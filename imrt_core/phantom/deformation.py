@@ -78,7 +78,7 @@ class SkinRetraction:
     inward_mm : float
         Movement of the skin over thick tissue.
     z_range_lps : tuple of float
-        Lower and upper level of the region; the change fades over 40 mm beyond both.
+        Lower and upper level of the region; the change fades over 30 mm beyond both.
     """
 
     inward_mm: float
@@ -243,7 +243,7 @@ def _skin(
     z = _axes(grid)[2]
     low, high = source.z_range_lps
     beyond = np.maximum(np.maximum(np.float32(low) - z, z - np.float32(high)), 0)
-    amount = amount * (1 - _smoothstep(beyond / np.float32(40)))
+    amount = amount * (1 - _smoothstep(beyond / np.float32(30)))
     # Far outside the body the field fades, so that the image border stays in place.
     amount = amount * (1 - _smoothstep(np.maximum(signed - 10, 0) / np.float32(40)))
     move = -_normal(signed, grid, blur_mm=8.0) * amount

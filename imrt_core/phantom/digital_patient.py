@@ -21,8 +21,10 @@ from imrt_core.patient import (
 
 from .canvas import scanned
 from .headneck import head_and_neck
+from .lung import lung
+from .pelvis import pelvis
 
-_BUILDERS = {"head-neck": head_and_neck}
+_BUILDERS = {"head-neck": head_and_neck, "pelvis": pelvis, "lung": lung}
 SITES = tuple(_BUILDERS)
 _PLANNED_ON = "2026-01-05T09:00:00"
 
