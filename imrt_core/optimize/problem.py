@@ -125,12 +125,12 @@ def select_voxels(regions: Regions, names: Sequence[str], *, stride: int = 2) ->
     Returns
     -------
     PlanningVoxels
-        The same input gives the same rows.
+        The same input gives the same rows. Boolean regions and shells without a voxel are left out.
 
     Raises
     ------
     StructureError
-        If a region holds no voxel.
+        If a structure holds no voxel.
     """
     grid = regions.grid
     fractions = {name: regions.fraction(name) for name in dict.fromkeys(names)}
@@ -154,6 +154,8 @@ def select_voxels(regions: Regions, names: Sequence[str], *, stride: int = 2) ->
     for name, fraction in fractions.items():
         share = (fraction * stands_for).ravel()[indices]
         rows = np.flatnonzero(fraction.ravel()[indices] > _LEAST_FRACTION)
+        if rows.size == 0 and name not in regions.structures.names:
+            continue  # a Boolean region or a shell may be empty for this patient
         if rows.size == 0:
             raise StructureError(
                 "a region that an objective names holds no voxel of the optimisation grid",

@@ -1,0 +1,156 @@
+"""From optimised fluence to the beams of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imrt_core.dose import PlanDose
+from imrt_core.geometry.beams_eye_view import BeamGeometry
+from imrt_core.machine import Machine
+from imrt_core.patient import Beam, Plan, PlanError
+
+from .case import PlanningCase
+from .fluence_map import FluenceMap
+from .plan_types import PlanSettings
+from .sequencing import LeafSequence, sequence
+
+#: A label that nobody takes for the plan of record (DICOM allows 16 characters).
+RESEARCH_LABEL = "RESEARCH igrt"
+DESCRIPTION = "RESEARCH ONLY, not for treatment. Planned by igrt research software, UNAPPROVED."
+#: A beam whose strongest bixel is below this share of the strongest of all beams is left out.
+_NEGLIGIBLE_BEAM = 0.02
+#: Static segments are made a little longer than the minimum, so that normalisation does not push them below it.
+_SEGMENT_RESERVE = 1.1
+
+
+@dataclass(frozen=True)
+class PlanIdentity:
+    """What a plan says about itself; fields as in :class:`imrt_core.patient.Plan`."""
+
+    label: str
+    plan_uid: str
+    fractions_planned: int
+    prescription_gy: tuple[tuple[str, float], ...]
+    frame_of_reference_uid: str
+    structure_set_uid: str
+    patient_position: str
+    predecessor_uid: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SequencedBeam:
+    """A beam's direction and leaf sequence."""
+
+    number: int
+    geometry: BeamGeometry
+    sequence: LeafSequence
+
+
+def sequence_beams(
+    case: PlanningCase, weights: NDArray[np.float64], machine: Machine, settings: PlanSettings
+) -> tuple[SequencedBeam, ...]:
+    """Sequence every beam whose fluence is not negligible.
+
+    Raises
+    ------
+    PlanError
+        If there is no fluence at all or a field cannot be delivered; the beam is named.
+    """
+    peak = float(weights.max(initial=0.0))
+    limits = replace(machine.limits, minimum_segment_mu=_SEGMENT_RESERVE * machine.limits.minimum_segment_mu)
+    fields = []
+    parts = zip(case.geometry, case.bixels_mm, case.split(weights), strict=True)
+    for number, (geometry, centres, mu) in enumerate(parts, start=1):
+        if mu.size == 0 or mu.max() < _NEGLIGIBLE_BEAM * peak:
+            continue
+        fluence = FluenceMap.from_bixels(centres[:, 0], centres[:, 1], mu, size_mm=(settings.bixel_mm,) * 2)
+        try:
+            leaves = sequence(
+                fluence,
+                machine.mlc,
+                limits,
+                transmission=machine.model.mlc_transmission,
+                dose_rate_mu_per_min=min(settings.dose_rate_mu_per_min, limits.dose_rate_mu_per_min),
+                technique=settings.technique,
+                control_points=settings.control_points,
+                levels=settings.levels,
+            )
+        except PlanError as error:
+            raise PlanError(
+                error.message,
+                found=error.found,
+                expected=error.expected,
+                where=f"beam at gantry {geometry.gantry_deg:g}°",
+            ) from error
+        fields.append(SequencedBeam(number, geometry, leaves))
+    if not fields:
+        raise PlanError("the optimised plan has no fluence", found="no beam with fluence")
+    return tuple(fields)
+
+
+def assemble_plan(
+    fields: Sequence[SequencedBeam],
+    machine: Machine,
+    identity: PlanIdentity,
+    *,
+    scale: float = 1.0,
+    dose: PlanDose | None = None,
+) -> Plan:
+    """Build the plan: UNAPPROVED, intent RESEARCH.
+
+    Parameters
+    ----------
+    fields : sequence of SequencedBeam
+        Beams in order.
+    machine : Machine
+        Names the beam model's energy.
+    identity : PlanIdentity
+        Labels, UIDs, prescription.
+    scale : float
+        Factor on all MU. Below 1 the dose rate falls with it, so that leaves keep their speed.
+    dose : PlanDose
+        Dose of the unscaled plan, for Beam Dose at the isocentre.
+    """
+    doses = {} if dose is None else {beam.name: scale * beam.dose_at_isocentre_gy for beam in dose.beams}
+    beams = []
+    for field in fields:
+        angles = field.geometry
+        points = field.sequence.control_points(
+            gantry_deg=angles.gantry_deg,
+            isocentre_lps=angles.isocentre_lps,
+            collimator_deg=angles.collimator_deg,
+            table_deg=angles.table_deg,
+        )
+        rate = field.sequence.dose_rate_mu_per_min * min(scale, 1.0)
+        name = f"G{angles.gantry_deg:03.0f}" + (f"T{angles.table_deg:.0f}" if angles.table_deg else "")
+        beams.append(
+            Beam(
+                number=field.number,
+                name=name,
+                mu=field.sequence.mu * scale,
+                control_points=tuple(replace(p, dose_rate_mu_per_min=rate) for p in points),
+                nominal_energy_mv=machine.model.nominal_energy_mv,
+                machine_name=machine.name,
+                mlc=machine.mlc,
+                sad_mm=machine.model.sad_mm,
+                beam_dose_gy=doses.get(name),
+                beam_dose_point_lps=angles.isocentre_lps if name in doses else None,
+                fluence_mode=machine.model.fluence_mode,
+            )
+        )
+    return Plan(
+        beams=tuple(beams),
+        label=identity.label,
+        fractions_planned=identity.fractions_planned,
+        prescription_gy=identity.prescription_gy,
+        sop_instance_uid=identity.plan_uid,
+        frame_of_reference_uid=identity.frame_of_reference_uid,
+        structure_set_uid=identity.structure_set_uid,
+        patient_position=identity.patient_position,
+        predecessor_uid=identity.predecessor_uid,
+        description=DESCRIPTION,
+    )

@@ -1,0 +1,184 @@
+"""Objectives and hard limits for users who have only clinical goals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from imrt_core.patient import Goal, MetricKind, ProtocolError
+
+from .constraints import DoseLimit, LimitKind
+from .objectives import MaxDvh, MeanDose, Objective, SquaredOverdose, SquaredUnderdose
+from .regions import FALLOFF_STEP_GY
+
+#: Targets are aimed above the prescription, so that D95 still reaches it after sequencing.
+_TARGET_AIM = 1.025
+_TARGET_HOT = 1.05
+_TARGET_WEIGHT = 100.0
+#: Overdose of a lower level counts beyond the penumbra of the higher one.
+_PENUMBRA_MM = 8
+#: Organs are aimed below their limits, by the larger of these.
+_ORGAN_AIM = 0.92
+_ORGAN_MARGIN_GY = 1.5
+_MEAN_WEIGHT = 12.0
+_SERIAL_WEIGHT = 150.0
+_DVH_WEIGHT = 25.0
+#: A small, always active pull on every organ with a goal: below its limit, less is still better.
+_PULL_WEIGHT = 0.02
+_FALLOFF_WEIGHT = 12.0
+#: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel.
+_LIMIT_MARGIN_GY = 1.0
+
+
+def objectives_from_goals(
+    goals: Sequence[Goal],
+    prescription_gy: Sequence[tuple[str, float]],
+    *,
+    volumes_cc: Mapping[str, float] | None = None,
+) -> tuple[Objective, ...]:
+    """Return objectives that lead to a plan which meets clinical goals.
+
+    Targets get an underdose and an overdose objective, lower dose levels the latter outside the penumbra of the higher
+    ones; organs an objective at each of their goals, with a margin, and a weak pull on their mean; normal tissue
+    fall-off shells around the targets (:func:`imrt_core.optimize.regions.falloff_level_gy`).
+
+    Parameters
+    ----------
+    goals : sequence of Goal
+        Course scale.
+    prescription_gy : sequence of (str, float)
+        Course dose of every target.
+    volumes_cc : mapping of str to float
+        Volumes of structures, to express goals at absolute volumes as shares. Without an entry such a goal is
+        treated as one on the maximum, which is stricter.
+
+    Raises
+    ------
+    ProtocolError
+        If there is no prescribed target.
+    """
+    targets = sorted(prescription_gy, key=lambda item: -item[1])
+    if not targets:
+        raise ProtocolError("objectives need a prescribed target", found="no prescription")
+    volumes = volumes_cc or {}
+    objectives: list[Objective] = list(_targets(targets, goals))
+    names = {name for name, _ in targets}
+    highest_gy = targets[0][1]
+    pulled: set[str] = set()
+    for goal in goals:
+        if goal.structure in names or goal.metric.kind is MetricKind.VOLUME:
+            continue
+        if not goal.is_upper:
+            dose_gy = _dose_of(goal, highest_gy)
+            objectives.append(SquaredUnderdose(structure=goal.structure, dose_gy=1.02 * dose_gy, weight=50.0))
+            continue
+        objectives.append(_organ(goal, highest_gy, volumes.get(goal.structure)))
+        if goal.structure not in pulled:
+            pulled.add(goal.structure)
+            objectives.append(MeanDose(structure=goal.structure, dose_gy=0.0, weight=_PULL_WEIGHT))
+    top = int(-(-highest_gy // FALLOFF_STEP_GY) * FALLOFF_STEP_GY)
+    objectives += [
+        SquaredOverdose(structure=f"Falloff {level}Gy", dose_gy=float(level), weight=_FALLOFF_WEIGHT)
+        for level in range(FALLOFF_STEP_GY, top + 1, FALLOFF_STEP_GY)
+    ]
+    return tuple(objectives)
+
+
+def _targets(targets: Sequence[tuple[str, float]], goals: Sequence[Goal]) -> list[Objective]:
+    objectives: list[Objective] = []
+    for index, (name, dose_gy) in enumerate(targets):
+        hot_gy = _TARGET_HOT * dose_gy
+        for goal in goals:
+            if goal.structure == name and goal.is_upper and goal.metric.kind is not MetricKind.MEAN:
+                hot_gy = min(hot_gy, 0.98 * _dose_of(goal, targets[0][1]))
+        objectives.append(SquaredUnderdose(structure=name, dose_gy=_TARGET_AIM * dose_gy, weight=_TARGET_WEIGHT))
+        higher = [other for other, other_dose in targets[:index] if other_dose > dose_gy]
+        region = " - ".join([name, *(f"{other}+{_PENUMBRA_MM}mm" for other in higher)])
+        weight = 0.5 * _TARGET_WEIGHT if not higher else 0.3 * _TARGET_WEIGHT
+        objectives.append(SquaredOverdose(structure=region, dose_gy=max(hot_gy, 1.03 * dose_gy), weight=weight))
+        if higher:
+            # within the penumbra the dose may rise to the higher level, no further
+            above_gy = next(other_dose for other, other_dose in reversed(targets[:index]) if other in higher)
+            objectives.append(SquaredOverdose(structure=name, dose_gy=1.04 * above_gy, weight=weight))
+    return objectives
+
+
+def _dose_of(goal: Goal, highest_gy: float) -> float:
+    """Dose in Gy that a goal is about."""
+    metric = goal.metric
+    if metric.kind is MetricKind.VOLUME_AT_DOSE:
+        return metric.at if metric.at_unit == "Gy" else metric.at / 100.0 * highest_gy
+    return goal.limit if metric.unit == "Gy" else goal.limit / 100.0 * highest_gy
+
+
+def _share_percent(volume: float, unit: str, volume_cc: float | None) -> float:
+    """Share of the structure, in percent; 0 (the maximum) where its volume is not known."""
+    if unit == "%":
+        return volume
+    return 100.0 * min(volume / volume_cc, 1.0) if volume_cc else 0.0
+
+
+def _organ(goal: Goal, highest_gy: float, volume_cc: float | None) -> Objective:
+    metric, name = goal.metric, goal.structure
+    limit_gy = _dose_of(goal, highest_gy)
+    aim_gy = max(min(_ORGAN_AIM * limit_gy, limit_gy - _ORGAN_MARGIN_GY), 0.0)
+    match metric.kind:
+        case MetricKind.MEAN:
+            return MeanDose(structure=name, dose_gy=aim_gy, weight=_MEAN_WEIGHT)
+        case MetricKind.VOLUME_AT_DOSE:
+            percent = 0.85 * _share_percent(goal.limit, metric.unit, volume_cc)
+            return MaxDvh(structure=name, dose_gy=limit_gy, volume_percent=percent, weight=_DVH_WEIGHT)
+        case MetricKind.DOSE_AT_VOLUME:
+            percent = _share_percent(metric.at, metric.at_unit, volume_cc)
+            if percent > 1.0:
+                return MaxDvh(structure=name, dose_gy=aim_gy, volume_percent=percent, weight=_DVH_WEIGHT)
+            return SquaredOverdose(structure=name, dose_gy=aim_gy, weight=_SERIAL_WEIGHT)
+        case _:
+            return SquaredOverdose(structure=name, dose_gy=aim_gy, weight=_SERIAL_WEIGHT)
+
+
+def limits_from_goals(
+    goals: Sequence[Goal],
+    *,
+    prescribed_gy: float,
+    volumes_cc: Mapping[str, float] | None = None,
+) -> tuple[DoseLimit, ...]:
+    """Return the hard goals as limits for the optimiser, a little stricter than the goals themselves.
+
+    Parameters
+    ----------
+    goals : sequence of Goal
+        Only hard ones count. D and V goals become limits that exempt a share of the volume.
+    prescribed_gy : float
+        Course dose that 100 % means.
+    volumes_cc : mapping of str to float
+        As in :func:`objectives_from_goals`.
+
+    Raises
+    ------
+    ProtocolError
+        If a hard goal is on the volume of a structure or a lower bound on its mean.
+    """
+    volumes = volumes_cc or {}
+    limits = []
+    for goal in goals:
+        if not goal.hard:
+            continue
+        metric = goal.metric
+        unusable = metric.kind is MetricKind.VOLUME or (metric.kind is MetricKind.MEAN and not goal.is_upper)
+        if unusable:
+            raise ProtocolError("a hard goal that the optimiser cannot hold", found=str(goal))
+        dose_gy = _dose_of(goal, prescribed_gy)
+        dose_gy = max(dose_gy - _LIMIT_MARGIN_GY, 0.0) if goal.is_upper else dose_gy + _LIMIT_MARGIN_GY
+        exempt = 0.0
+        if metric.kind is MetricKind.DOSE_AT_VOLUME:
+            exempt = _share_percent(metric.at, metric.at_unit, volumes.get(goal.structure))
+        elif metric.kind is MetricKind.VOLUME_AT_DOSE:
+            exempt = _share_percent(goal.limit, metric.unit, volumes.get(goal.structure))
+        if metric.kind is MetricKind.MEAN:
+            kind = LimitKind.MEAN
+        elif goal.is_upper:
+            kind = LimitKind.MAX
+        else:
+            kind, exempt = LimitKind.MIN, 100.0 - exempt if exempt else 0.0
+        limits.append(DoseLimit(structure=goal.structure, kind=kind, dose_gy=dose_gy, exempt_percent=min(exempt, 99.0)))
+    return tuple(limits)

@@ -1,0 +1,141 @@
+"""What planning takes and gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imrt_core.evaluate import DVH, GoalResult
+from imrt_core.patient import Plan, ProtocolError, Volume
+
+from .sequencing import Technique
+
+
+@dataclass(frozen=True, kw_only=True)
+class BeamDirection:
+    """Direction of one static-gantry beam, IEC 61217 degrees."""
+
+    gantry_deg: float
+    collimator_deg: float = 0.0
+    table_deg: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """How a plan is computed.
+
+    Parameters
+    ----------
+    optimisation_grid_mm, dose_grid_mm : float
+        Voxel size of the optimisation and of the final dose.
+    bixel_mm : float
+        Bixel size in the isocentre plane.
+    target_margin_mm : float
+        Bixels this far around the projection of the targets are used.
+    cutoff_mm : float
+        Lateral reach of a bixel in the influence matrix; what lies beyond enters by the correction.
+    technique : Technique
+        Sliding window or step and shoot.
+    control_points, levels : int
+        Of a sliding window; of step and shoot.
+    dose_rate_mu_per_min : float
+        Dose rate of the delivery, lowered to the machine's highest.
+    smoothness : float
+        Weight of fluence smoothness in the objective (Gy²).
+    max_iterations : int
+        Of the first optimisation; each correction gets half of them.
+    corrections : int
+        Rounds of re-optimisation with the difference between delivered and optimised dose as a constant. One more is
+        added while a hard goal is violated, at most two.
+    tolerance : float
+        See :func:`imrt_core.optimize.optimize_fluence`.
+    engine : str
+        Dose engine of the final dose.
+    """
+
+    optimisation_grid_mm: float = 4.0
+    dose_grid_mm: float = 3.0
+    bixel_mm: float = 5.0
+    target_margin_mm: float = 5.0
+    cutoff_mm: float = 25.0
+    technique: Technique = Technique.SLIDING_WINDOW
+    control_points: int = 60
+    levels: int = 12
+    dose_rate_mu_per_min: float = 300.0
+    smoothness: float = 5.0
+    max_iterations: int = 150
+    corrections: int = 1
+    tolerance: float = 2e-3
+    engine: str = "beamlet"
+
+    def __post_init__(self) -> None:
+        for name in ("optimisation_grid_mm", "dose_grid_mm", "bixel_mm", "cutoff_mm", "dose_rate_mu_per_min"):
+            if not getattr(self, name) > 0:
+                raise ProtocolError("a planning setting must be positive", found=f"{name} = {getattr(self, name)}")
+        if self.corrections < 0 or self.max_iterations < 1 or self.control_points < 2 or self.smoothness < 0:
+            raise ProtocolError("planning settings out of range", found=str(self))
+
+
+@dataclass(frozen=True)
+class PlanProgress:
+    """Where planning is: stage (as in ``stage_seconds``), correction round, iteration and objective."""
+
+    stage: str
+    round: int = 0
+    iteration: int = 0
+    objective: float = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class PlanResult:
+    """A deliverable plan with its dose and how it was judged.
+
+    Parameters
+    ----------
+    plan : Plan
+        UNAPPROVED, intent RESEARCH.
+    fraction_dose_gy, course_dose_gy : Volume
+        Dose of one fraction, and background + fraction dose × fractions of the scale that was planned in.
+    goals : tuple of GoalResult
+        Every goal, on ``course_dose_gy``.
+    dvhs : dict of str to DVH
+        Of every structure that a goal or the prescription names, on ``course_dose_gy``.
+    feasible : bool
+        Whether every hard goal is met in this evaluation.
+    hard_violations : tuple of (GoalResult, float)
+        Hard goals that are not met, with the excess in the goal's unit, largest first.
+    objective : float
+        Of the last optimisation.
+    iterations : int
+        Quasi-Newton iterations of all rounds.
+    kkt_residual : float
+        Of the last optimisation.
+    scale : float
+        Factor on all MU by the normalisation.
+    mu : float
+        Per fraction.
+    segments : int
+        Of all beams; see :class:`imrt_core.optimize.sequencing.LeafSequence`.
+    delivery_seconds : float
+        Beam-on and leaf-travel time, without gantry motion.
+    stage_seconds : dict of str to float
+        ``influence``, ``optimise``, ``sequence``, ``final_dose``.
+    warnings : tuple of str
+        From the dose engine and from planning.
+    """
+
+    plan: Plan
+    fraction_dose_gy: Volume
+    course_dose_gy: Volume
+    goals: tuple[GoalResult, ...]
+    dvhs: dict[str, DVH]
+    feasible: bool
+    hard_violations: tuple[tuple[GoalResult, float], ...]
+    objective: float
+    iterations: int
+    kkt_residual: float
+    scale: float
+    mu: float
+    segments: int
+    delivery_seconds: float
+    stage_seconds: dict[str, float]
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,350 @@
+"""From goals to a deliverable plan, and from the plan of record to one for the anatomy of the day.
+
+Influence matrix → fluence → leaf sequence → dose of what the leaves deliver → once more with the difference between
+the two doses as a constant, ``D(w) = A·w + (forward(w_k) − A·w_k)`` → normalisation → judgement on the final dose.
+
+Doses are course Gy unless a name says ``fraction_``; the influence matrix is Gy per MU and fraction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imrt_core.dose import plan_dose
+from imrt_core.machine import Machine
+from imrt_core.patient import Goal, Grid, Plan, PlanError, ProtocolError, StructureSet, Volume
+
+from .case import PlanningCase, build_case
+from .constraints import DoseLimit, LimitKind
+from .delivery import RESEARCH_LABEL, PlanIdentity, assemble_plan, sequence_beams
+from .judge import Judge, Judgement
+from .objectives import Objective
+from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
+from .solver import FluenceProgress, optimize_fluence
+from .warm_start import warm_start_weights
+
+#: Extra rounds while a hard goal is violated.
+_EXTRA_ROUNDS = 2
+#: A violated hard limit is tightened by its excess times this.
+_OVERCORRECTION = 1.3
+
+ProgressCallback = Callable[[PlanProgress], None]
+
+
+def make_plan(
+    red: Volume,
+    structures: StructureSet,
+    machine: Machine,
+    *,
+    goals: Sequence[Goal],
+    prescription_gy: Sequence[tuple[str, float]],
+    fractions: int,
+    beams: Sequence[BeamDirection],
+    isocentre_lps: tuple[float, float, float],
+    patient_position: str,
+    objectives: Sequence[Objective] | None = None,
+    limits: Sequence[DoseLimit] | None = None,
+    settings: PlanSettings | None = None,
+    warm_start: Plan | None = None,
+    background_gy: Volume | None = None,
+    fractions_planned: int | None = None,
+    dose_grid: Grid | None = None,
+    label: str = RESEARCH_LABEL,
+    plan_uid: str = "",
+    predecessor_uid: str = "",
+    progress: ProgressCallback | None = None,
+) -> PlanResult:
+    """Plan a treatment.
+
+    Parameters
+    ----------
+    red : Volume
+        Relative electron density of the patient, air outside.
+    structures : StructureSet
+        In the frame of ``red``. An EXTERNAL structure bounds the patient.
+    machine : Machine
+        Beam model, collimator and limits.
+    goals : sequence of Goal
+        Course scale; hard ones become constraints and decide on feasibility.
+    prescription_gy : sequence of (str, float)
+        Course dose of every target.
+    fractions : int
+        Fractions that the course scale of goals and objectives stands for.
+    beams : sequence of BeamDirection
+        Static-gantry beams; also anything with these three attributes.
+    isocentre_lps : tuple of float
+        In the frame of ``red``.
+    patient_position : str
+        Of the image.
+    objectives : sequence of Objective, optional
+        Default: :func:`~imrt_core.optimize.from_goals.objectives_from_goals`.
+    limits : sequence of DoseLimit, optional
+        Default: the hard goals, a little stricter.
+    settings : PlanSettings, optional
+        Grids, bixels, technique, iterations.
+    warm_start : Plan, optional
+        Start from the fluence of this plan's beams.
+    background_gy : Volume, optional
+        Course dose that was delivered already, on any grid of the frame; counts in objectives and goals.
+    fractions_planned : int, optional
+        Number of Fractions Planned of the plan, if not ``fractions``: 1 for a plan of the day, judged as if all
+        ``fractions`` were like it.
+    dose_grid : Grid, optional
+        Grid of the final dose; by default it covers all structures of goals and prescription.
+    label, plan_uid, predecessor_uid : str
+        RT Plan Label, SOP Instance UID, and UID of the plan that this one was adapted from.
+    progress : callable, optional
+        Called with :class:`PlanProgress` at every stage and iteration.
+
+    Returns
+    -------
+    PlanResult
+        Judged on the final dose; ``feasible`` says whether every hard goal holds there.
+
+    Raises
+    ------
+    ProtocolError
+        If goals, objectives or prescription name structures that are absent.
+    PlanError
+        If a field cannot be delivered (leaf span, MU), or no factor on the dose meets the prescription.
+    """
+    settings = settings or PlanSettings()
+    if fractions < 1 or not prescription_gy:
+        raise ProtocolError("a plan needs a prescription and fractions", found=f"{fractions} fractions")
+    planned = fractions if fractions_planned is None else fractions_planned
+    watch = _Watch(progress)
+    with watch.stage("influence"):
+        case = build_case(
+            red,
+            structures,
+            machine,
+            goals=goals,
+            objectives=objectives,
+            limits=limits,
+            prescription_gy=prescription_gy,
+            beams=beams,
+            isocentre_lps=isocentre_lps,
+            patient_position=patient_position,
+            settings=settings,
+            dose_grid=dose_grid,
+            background_gy=background_gy,
+        )
+        initial = None
+        if warm_start is not None:
+            initial = warm_start_weights(
+                warm_start,
+                [(g.gantry_deg, g.collimator_deg, g.table_deg) for g in case.geometry],
+                case.bixels_mm,
+                size_mm=(settings.bixel_mm, settings.bixel_mm),
+                transmission=machine.model.mlc_transmission,
+            )
+    identity = PlanIdentity(
+        label=label,
+        plan_uid=plan_uid,
+        fractions_planned=planned,
+        prescription_gy=tuple((name, dose * planned / fractions) for name, dose in prescription_gy),
+        frame_of_reference_uid=structures.frame_of_reference_uid,
+        structure_set_uid=structures.sop_instance_uid,
+        patient_position=patient_position,
+        predecessor_uid=predecessor_uid,
+    )
+    judge = Judge(structures, goals, prescription_gy, fractions, background_gy, case.dose_grid)
+    return _rounds(case, red, machine, settings, identity, judge, initial, watch)
+
+
+def reoptimise(
+    red: Volume,
+    structures: StructureSet,
+    machine: Machine,
+    *,
+    plan_of_record: Plan,
+    goals: Sequence[Goal],
+    prescription_gy: Sequence[tuple[str, float]],
+    fractions: int,
+    isocentre_lps: tuple[float, float, float],
+    patient_position: str,
+    one_day: bool = True,
+    objectives: Sequence[Objective] | None = None,
+    limits: Sequence[DoseLimit] | None = None,
+    settings: PlanSettings | None = None,
+    background_gy: Volume | None = None,
+    dose_grid: Grid | None = None,
+    label: str = RESEARCH_LABEL,
+    plan_uid: str = "",
+    progress: ProgressCallback | None = None,
+) -> PlanResult:
+    """Re-optimise a plan for the anatomy of the day, from the plan of record's beams and fluence.
+
+    Parameters
+    ----------
+    red, structures, isocentre_lps, patient_position
+        Of the day, in the frame of the day, for the patient after the stated couch shift.
+    machine : Machine
+        As for :func:`make_plan`.
+    plan_of_record : Plan
+        Gives beam directions and starting fluence; becomes the predecessor.
+    goals, prescription_gy
+        Course scale.
+    fractions : int
+        For a plan of the day: the planned fractions of the course (today's dose is judged × this number). For a replan:
+        the remaining fractions, with the dose delivered so far as ``background_gy``.
+    one_day : bool
+        Plan of the day (Number of Fractions Planned = 1) or replan of the remaining fractions.
+    objectives, limits, settings, background_gy, dose_grid, label, plan_uid, progress
+        As for :func:`make_plan`.
+
+    Raises
+    ------
+    PlanError
+        As :func:`make_plan`; also if a plan of the day comes with a background, or the plan of record is an arc.
+    """
+    if one_day and background_gy is not None:
+        raise PlanError(
+            "a plan of the day is judged on today's dose alone", found="a background dose", expected="one_day=False"
+        )
+    beams = []
+    for beam in plan_of_record.beams:
+        point = beam.control_points[0]
+        if beam.is_arc:
+            raise PlanError("arcs cannot be re-optimised yet", where=f"beam {beam.name}")
+        beams.append(
+            BeamDirection(gantry_deg=point.gantry_deg, collimator_deg=point.collimator_deg, table_deg=point.table_deg)
+        )
+    return make_plan(
+        red,
+        structures,
+        machine,
+        goals=goals,
+        prescription_gy=prescription_gy,
+        fractions=fractions,
+        beams=beams,
+        isocentre_lps=isocentre_lps,
+        patient_position=patient_position,
+        objectives=objectives,
+        limits=limits,
+        settings=settings or replace(PlanSettings(), max_iterations=80),
+        warm_start=plan_of_record,
+        background_gy=background_gy,
+        fractions_planned=1 if one_day else fractions,
+        dose_grid=dose_grid,
+        label=label,
+        plan_uid=plan_uid,
+        predecessor_uid=plan_of_record.sop_instance_uid,
+        progress=progress,
+    )
+
+
+@dataclass(eq=False)
+class _Watch:
+    """Wall time of the stages, and progress for the caller."""
+
+    progress: ProgressCallback | None
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("influence", "optimise", "sequence", "final_dose"), 0.0)
+    )
+    round: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self.progress is not None:
+            self.progress(PlanProgress(name, self.round))
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += perf_counter() - start
+
+    def iteration(self, state: FluenceProgress) -> None:
+        if self.progress is not None:
+            self.progress(PlanProgress("optimise", self.round, state.iteration, state.objective))
+
+
+def _rounds(
+    case: PlanningCase,
+    red: Volume,
+    machine: Machine,
+    settings: PlanSettings,
+    identity: PlanIdentity,
+    judge: Judge,
+    initial: NDArray[np.float64] | None,
+    watch: _Watch,
+) -> PlanResult:
+    """Optimise, sequence, compute and correct until the rounds are used up; return the best plan that was judged."""
+    weights, limits, offset = initial, case.limits, case.background_gy
+    best: tuple[tuple[bool, int, int], PlanResult] | None = None
+    iterations = 0
+    while True:
+        with watch.stage("optimise"):
+            fluence = optimize_fluence(
+                case.matrix,
+                case.objectives,
+                structures=case.voxels.sets,
+                limits=limits,
+                course_gy_per_matrix_gy=judge.fractions,
+                offset_gy=offset,
+                smoothness=case.smoothness,
+                initial_weights=weights,
+                max_iterations=settings.max_iterations if watch.round == 0 else max(settings.max_iterations // 2, 1),
+                tolerance=settings.tolerance,
+                progress=watch.iteration,
+            )
+        iterations += fluence.iterations
+        with watch.stage("sequence"):
+            fields = sequence_beams(case, fluence.weights, machine, settings)
+            plan = assemble_plan(fields, machine, identity)
+        with watch.stage("final_dose"):
+            forward = plan_dose(
+                plan,
+                red,
+                machine,
+                dose_grid=case.dose_grid,
+                patient_position=identity.patient_position,
+                engine=settings.engine,
+            )
+            verdict = judge.judge(forward.fraction_dose_gy)
+        result = PlanResult(
+            plan=assemble_plan(fields, machine, identity, scale=verdict.scale, dose=forward),
+            fraction_dose_gy=verdict.fraction_dose_gy,
+            course_dose_gy=verdict.course_dose_gy,
+            goals=verdict.goals,
+            dvhs=verdict.dvhs,
+            feasible=not verdict.hard_violations,
+            hard_violations=verdict.hard_violations,
+            objective=fluence.objective,
+            iterations=iterations,
+            kkt_residual=fluence.kkt_residual,
+            scale=verdict.scale,
+            mu=sum(f.sequence.mu for f in fields) * verdict.scale,
+            segments=sum(f.sequence.segments for f in fields),
+            delivery_seconds=sum(f.sequence.seconds for f in fields) * max(verdict.scale, 1.0),
+            stage_seconds=watch.seconds,
+            warnings=forward.warnings,
+        )
+        rank = (result.feasible, sum(g.ok for g in result.goals), watch.round)
+        if best is None or rank > best[0]:
+            best = (rank, result)
+        rounds_left = settings.corrections - watch.round
+        if rounds_left <= -_EXTRA_ROUNDS or (rounds_left <= 0 and result.feasible):
+            return replace(best[1], iterations=iterations, stage_seconds=watch.seconds)
+        watch.round += 1
+        weights = fluence.weights
+        delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
+        offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
+        limits = _tightened(limits, verdict)
+
+
+def _tightened(limits: Sequence[DoseLimit], verdict: Judgement) -> tuple[DoseLimit, ...]:
+    """Move limits of violated hard dose goals further in, by what the evaluated dose exceeds them."""
+    excess_gy = {r.goal.structure: amount for r, amount in verdict.hard_violations if r.goal.metric.unit == "Gy"}
+    tightened = []
+    for limit in limits:
+        sign = 1.0 if limit.kind is LimitKind.MIN else -1.0
+        change = sign * _OVERCORRECTION * excess_gy.get(limit.structure, 0.0)
+        tightened.append(replace(limit, dose_gy=max(limit.dose_gy + change, 0.0)))
+    return tuple(tightened)
