@@ -139,10 +139,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ShiftCard:
-    """The couch shift as the therapist reads it."""
+    """The couch shift as the therapist reads it: axis, direction in words, value to apply, numbers behind it."""
 
     apply: Cell
-    rows: tuple[tuple[str, str, str, str, str], ...]  # axis, instruction, apply value, proposed, residual
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
     notes: tuple[Cell, ...]
 
 

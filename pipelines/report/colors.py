@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,13 @@ Rgb = tuple[int, int, int]
 _DOSE_STOPS = ((40, 70, 200), (0, 170, 220), (40, 180, 90), (240, 210, 40), (240, 120, 30), (210, 20, 40))
 #: Difference, negative (less dose today) to positive: blue, transparent white, red-orange. Safe for colour-blind eyes.
 _DIFFERENCE_STOPS = ((30, 90, 230), (140, 180, 250), (245, 245, 245), (250, 160, 110), (220, 40, 10))
+
+#: Stand-ins where a structure's own colour is taken.
+_PALETTE: tuple[Rgb, ...] = (
+    (230, 60, 60), (255, 150, 30), (240, 220, 50), (80, 200, 80), (0, 190, 190), (70, 140, 255), (170, 100, 255),
+    (255, 110, 190), (170, 110, 60), (150, 170, 60), (120, 200, 255), (200, 160, 220), (255, 190, 150), (130, 130, 150),
+)  # fmt: skip
+_TELL_APART = 110.0
 
 GROUND_LIGHT: Rgb = (255, 255, 255)
 GROUND_DARK: Rgb = (27, 31, 38)
@@ -71,6 +80,28 @@ def readable(color: Rgb, ground: Rgb, *, ratio: float = 3.0) -> Rgb:
         if contrast(candidate, ground) >= ratio:
             return candidate
     return (int(target), int(target), int(target))
+
+
+def distinct(wanted: Sequence[tuple[str, Rgb]]) -> dict[str, Rgb]:
+    """Give each name a colour that no earlier name has: its own where it is still free, else one of a palette.
+
+    Planning systems often give all targets one colour; on a picture they must be told apart.
+    """
+    given: dict[str, Rgb] = {}
+    for name, own in wanted:
+        if name in given:
+            continue
+        candidates = (own, *_PALETTE)
+        free = [c for c in candidates if all(_distance(c, other) >= _TELL_APART for other in given.values())]
+        given[name] = free[0] if free else own
+    return given
+
+
+def _distance(a: Rgb, b: Rgb) -> float:
+    """Low-cost perceptual colour difference ("redmean"): 0 … 765."""
+    mean = (a[0] + b[0]) / 2
+    red, green, blue = (float(x - y) for x, y in zip(a, b, strict=True))
+    return float(((2 + mean / 256) * red**2 + 4 * green**2 + (2 + (255 - mean) / 256) * blue**2) ** 0.5)
 
 
 def css(color: Rgb) -> str:

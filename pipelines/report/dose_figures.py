@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import contourpy
 import numpy as np
@@ -12,6 +12,7 @@ from .blocks import FigureBlock, LegendEntry, Panel
 from .colors import (
     GROUND_DARK,
     GROUND_LIGHT,
+    Rgb,
     css,
     difference_rgba,
     difference_stops,
@@ -74,7 +75,7 @@ def _wash(
     if prescription:
         note += " White lines: 95 % of the prescription solid, 50 % dashed."
     caption = "Dose of the day × planned fractions, on today's anatomy after the shift"
-    return FigureBlock("dose", caption, tuple(panels), structure_legend(names, images.structures_day), note=note)
+    return FigureBlock("dose", caption, tuple(panels), structure_legend(names, view.colors), note=note)
 
 
 def _difference(
@@ -101,7 +102,7 @@ def _difference(
         f"more. In these planes {number(lowest, 1)} to +{number(highest, 1, 'Gy')}."
     )
     caption = "Dose of the day minus planned dose, course scale"
-    legend = structure_legend(names, images.structures_day)
+    legend = structure_legend(names, view.colors)
     return FigureBlock("difference", caption, tuple(panels), legend, note=note)
 
 
@@ -130,7 +131,7 @@ def _bar(stops: Sequence[tuple[int, int, int]], texts: tuple[str, str, str], tit
     )
 
 
-def dvh_figure(report: FractionReport) -> FigureBlock:
+def dvh_figure(report: FractionReport, colors: Mapping[str, Rgb]) -> FigureBlock:
     """Draw the histograms: structures with goals first, as many as can be told apart."""
     goals = {line.parsed.structure for line in report.goals}
     ordered = sorted(report.dvh, key=lambda pair: pair.structure not in goals)
@@ -138,8 +139,8 @@ def dvh_figure(report: FractionReport) -> FigureBlock:
     panel = Panel(
         title="",
         alt="Dose-volume histograms, planned dashed and today solid.",
-        svg=dvh_svg(pairs),
-        print_svg=dvh_svg(pairs, for_print=True),
+        svg=dvh_svg(pairs, colors),
+        print_svg=dvh_svg(pairs, colors, for_print=True),
     )
     text = ("#333333", "#dddddd")
     key = [LegendEntry("planned", *text, dash=True), LegendEntry("today", *text)]
@@ -148,8 +149,8 @@ def dvh_figure(report: FractionReport) -> FigureBlock:
     key += [
         LegendEntry(
             pair.structure + (f" ({pair.note})" if pair.note else ""),
-            css(readable(pair.color_rgb, GROUND_LIGHT)),
-            css(readable(pair.color_rgb, GROUND_DARK)),
+            css(readable(colors[pair.structure], GROUND_LIGHT)),
+            css(readable(colors[pair.structure], GROUND_DARK)),
         )
         for pair in pairs
     ]

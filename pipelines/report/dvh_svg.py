@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import escape
 
 from .axes_svg import Frame, axes_svg, ticks
-from .colors import GROUND_DARK, GROUND_LIGHT, css, readable
+from .colors import GROUND_DARK, GROUND_LIGHT, Rgb, css, readable
 from .parts import Curve, DvhPair
 
 _WIDTH, _HEIGHT = 760.0, 420.0
 
 
-def dvh_svg(pairs: Sequence[DvhPair], *, unique: str = "dvh", for_print: bool = False) -> str:
-    """Draw the histograms of several structures on one axis, course scale.
+def dvh_svg(
+    pairs: Sequence[DvhPair], colors: Mapping[str, Rgb], *, unique: str = "dvh", for_print: bool = False
+) -> str:
+    """Draw the histograms of several structures on one axis, course scale, each in its structure's colour.
 
     Each curve has a ``<title>`` for the pointer; the page's script reads ``data-x``/``data-y`` for the cursor.
     """
@@ -25,8 +27,8 @@ def dvh_svg(pairs: Sequence[DvhPair], *, unique: str = "dvh", for_print: bool = 
     frame = Frame(_WIDTH, _HEIGHT, left=58, right=14, top=12, bottom=46, x=(0.0, end), y=(0.0, 100.0))
     parts = [axes_svg(frame, x_ticks, ticks(0.0, 100.0), x_label="Dose, course scale (Gy)", y_label="Volume (%)")]
     for pair in pairs:
-        light = css(readable(pair.color_rgb, GROUND_LIGHT))
-        dark = css(readable(pair.color_rgb, GROUND_DARK))
+        light = css(readable(colors[pair.structure], GROUND_LIGHT))
+        dark = css(readable(colors[pair.structure], GROUND_DARK))
         for curve, what, dash in (
             (pair.planned, "planned", "7 4"),
             (pair.plan_of_day, "plan of day", "2 3"),

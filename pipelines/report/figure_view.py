@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from imrt_core.patient import RigidTransform, Structure, StructureSet, Volume
 
 from .blocks import LegendEntry, Panel
-from .colors import GROUND_IMAGE, css, readable
+from .colors import GROUND_IMAGE, Rgb, css, distinct, readable
 from .contours_svg import contour_lines, path_data
 from .images import FractionImages
 from .model import FractionReport
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Planes, pictures and structure lines of one report; ``day`` is empty where the match is missing.
+    """Planes, pictures, structure lines and colours of one report; ``day`` is empty where the match is missing.
 
     ``planned_lines`` and ``day_lines``: by structure name, one line for each plane.
     """
@@ -46,9 +46,19 @@ class View:
     day: tuple[Picture, ...]
     planned_lines: dict[str, tuple[Line, ...]]
     day_lines: dict[str, tuple[Line, ...]]
+    colors: Mapping[str, Rgb]
 
 
-def make_view(report: FractionReport, images: FractionImages) -> View:
+def structure_colors(report: FractionReport, images: FractionImages | None) -> dict[str, Rgb]:
+    """Give every structure that a figure shows one colour, the same in all figures."""
+    sets = (images.structures_planned, images.structures_day) if images is not None else ()
+    own = {s.name: s.color_rgb for set_ in sets if set_ is not None for s in set_}
+    wanted = [(name, own[name]) for name in shown_names(report, *sets)]
+    wanted += [(pair.structure, own.get(pair.structure, pair.color_rgb)) for pair in report.dvh]
+    return distinct(wanted)
+
+
+def make_view(report: FractionReport, images: FractionImages, colors: Mapping[str, Rgb]) -> View:
     """Choose the planes, sample both images on them, the day's after the shift, and cut the structures."""
     after = images.after_from_planning
     corners = _corners_lps(images.day_hu)
@@ -57,11 +67,11 @@ def make_view(report: FractionReport, images: FractionImages) -> View:
     planning = pictures(images.planning_hu, planes, lambda points: points)
     day = pictures(images.day_hu, planes, after.apply) if after is not None else ()
     if after is None:
-        return View(planes, planning, after, day, {}, {})
+        return View(planes, planning, after, day, {}, {}, colors)
     names = shown_names(report, images.structures_day, images.structures_planned)
-    planned_lines = _lines(images.structures_planned, names, planes, None, planned=True)
-    day_lines = _lines(images.structures_day, names, planes, after, planned=False)
-    return View(planes, planning, after, day, planned_lines, day_lines)
+    planned_lines = _lines(images.structures_planned, names, planes, None, colors, planned=True)
+    day_lines = _lines(images.structures_day, names, planes, after, colors, planned=False)
+    return View(planes, planning, after, day, planned_lines, day_lines, colors)
 
 
 def pictures(hu: Volume, planes: Sequence[Plane], frame_from_planning: PointMap) -> tuple[Picture, ...]:
@@ -128,6 +138,7 @@ def _lines(
     names: Sequence[str],
     planes: Sequence[Plane],
     frame_from_planning: RigidTransform | None,
+    colors: Mapping[str, Rgb],
     *,
     planned: bool,
 ) -> dict[str, tuple[Line, ...]]:
@@ -137,7 +148,7 @@ def _lines(
     what = "planned" if planned else "today"
     return {
         name: tuple(
-            Line(path_data(lines), _line_color(structures[name]), f"{name}, {what}", dash=planned)
+            Line(path_data(lines), _line_color(colors[name]), f"{name}, {what}", dash=planned)
             for lines in contour_lines(structures[name], planes, frame_from_planning=frame_from_planning)
         )
         for name in names
@@ -145,16 +156,14 @@ def _lines(
     }
 
 
-def structure_legend(names: Sequence[str], *sets: StructureSet | None) -> tuple[LegendEntry, ...]:
+def structure_legend(names: Sequence[str], colors: Mapping[str, Rgb]) -> tuple[LegendEntry, ...]:
     """Name the lines; the lines lie on black pictures, so their colours hold on both grounds of the page."""
     entries = []
     for name in names:
-        structures = next((s for s in sets if s is not None and name in s), None)
-        if structures is not None:
-            color = _line_color(structures[name])
-            entries.append(LegendEntry(name, color, color, black=True))
+        color = _line_color(colors[name])
+        entries.append(LegendEntry(name, color, color, black=True))
     return tuple(entries)
 
 
-def _line_color(structure: Structure) -> str:
-    return css(readable(structure.color_rgb, GROUND_IMAGE, ratio=4.5))
+def _line_color(color: Rgb) -> str:
+    return css(readable(color, GROUND_IMAGE, ratio=4.5))

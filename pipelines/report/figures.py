@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .blocks import FigureBlock, LegendEntry
 from .dose_figures import dose_figures, dvh_figure
-from .figure_view import Picture, View, make_panel, make_view, pictures, structure_legend
+from .figure_view import Picture, View, make_panel, make_view, pictures, structure_colors, structure_legend
 from .images import FractionImages
 from .model import FractionReport
 from .panel_svg import Layer
@@ -33,10 +33,11 @@ def fraction_figures(report: FractionReport, images: FractionImages | None) -> d
     dict
         By name: ``before``, ``after``, ``deformed``, ``structures``, ``dose``, ``difference``, ``dvh``.
     """
-    figures = {"dvh": dvh_figure(report)} if report.dvh else {}
+    colors = structure_colors(report, images)
+    figures = {"dvh": dvh_figure(report, colors)} if report.dvh else {}
     if images is None:
         return figures
-    view = make_view(report, images)
+    view = make_view(report, images, colors)
     before = images.before_from_planning
     if before is not None:
         figures["before"] = _match_figure(
@@ -54,7 +55,7 @@ def fraction_figures(report: FractionReport, images: FractionImages | None) -> d
         )
         figures["after"] = _match_figure(view, view.day, name="after", caption=caption)
         if images.structures_planned is not None or images.structures_day is not None:
-            figures["structures"] = _structures_figure(images, view)
+            figures["structures"] = _structures_figure(view)
         figures.update(dose_figures(report, images, view))
     if images.deformation is not None:
         figures["deformed"] = _match_figure(
@@ -79,12 +80,12 @@ def _match_figure(view: View, day: tuple[Picture, ...], *, name: str, caption: s
     return FigureBlock(name, caption, tuple(panels), _MATCH_LEGEND, _VIEWS)
 
 
-def _structures_figure(images: FractionImages, view: View) -> FigureBlock:
+def _structures_figure(view: View) -> FigureBlock:
     caption = "Structures after the shift on the image of the day: planned dashed, propagated solid."
     panels = []
     for index, (plane, day) in enumerate(zip(view.planes, view.day, strict=True)):
         lines = [cuts[index] for cuts in (*view.planned_lines.values(), *view.day_lines.values())]
         panels.append(make_panel(plane, (Layer(day.uri),), lines, name="structures", what=caption))
     names = tuple(dict.fromkeys((*view.day_lines, *view.planned_lines)))
-    legend = structure_legend(names, images.structures_day, images.structures_planned)
+    legend = structure_legend(names, view.colors)
     return FigureBlock("structures", caption, tuple(panels), legend)

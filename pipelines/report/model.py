@@ -107,7 +107,7 @@ class FractionReport(Part):
     plan : PlanSummary or None
         Plan of record, None before the course has one.
     shift : ShiftReport
-        ``registration.couch_shift`` and ``applied_shift``; withheld: ``proposed`` None with ``reasons``.
+        ``registration.couch_shift`` and ``applied_shift``; withheld: ``found`` None with ``reasons``.
     match : MatchReport or None
         ``registration.register_rigid``; None if there was no image to match.
     deformable, density, body_contour, dose
@@ -185,6 +185,7 @@ class FractionSummary(Part):
     reasons: tuple[str, ...] = ()
     delivery: Literal["pending", "assumed", "delivered", "not-delivered"] = "pending"
     reoptimised: bool = False
+    found: Shift | None = None
     proposed: Shift | None = None
     applied: Shift | None = None
     goals: tuple[GoalPoint, ...] = ()
@@ -201,6 +202,7 @@ class FractionSummary(Part):
             reasons=report.reasons,
             delivery=report.fraction.delivery,
             reoptimised=report.plan_of_day is not None and report.plan_of_day.outcome == "reoptimised",
+            found=report.shift.found,
             proposed=report.shift.proposed,
             applied=report.shift.applied,
             goals=tuple(

@@ -67,12 +67,14 @@ class ShiftReport(Part):
 
     Parameters
     ----------
-    proposed : Shift or None
+    found : Shift or None
         From the match, unrounded (``registration.couch_shift``); None where withheld.
+    proposed : Shift or None
+        Rounded to the table's step, rotations it cannot make dropped (``AppliedShift.proposed``).
     applied : Shift or None
-        What the table does or did: rounded to its step, rotations it cannot make dropped, or as recorded.
+        What the table is asked to do (``AppliedShift.applied``: no motion beyond the limits), or did, as recorded.
     residual : Shift or None
-        What remains after ``applied``; the dose of the day contains it.
+        The further motion still needed after ``applied``; the dose of the day contains it.
     apply_shift : bool
         Printed as "apply this shift: yes/no". False beyond the protocol's limits and where withheld.
     within_limits : bool or None
@@ -93,6 +95,7 @@ class ShiftReport(Part):
         IEC Patient Support Angle at imaging.
     """
 
+    found: Shift | None = None
     proposed: Shift | None = None
     applied: Shift | None = None
     residual: Shift | None = None

@@ -108,53 +108,55 @@ def planes_through(
     pixel_mm : float
         Pixel size.
     """
-    lower, upper = _body_box_lps(planning_hu, isocentre_lps)
+    grid = planning_hu.grid
+    nz, ny, nx = grid.shape
+    corners = grid.to_lps([[i, j, k] for i in (-0.5, nx - 0.5) for j in (-0.5, ny - 0.5) for k in (-0.5, nz - 0.5)])
+    tissue = [_tissue_lps(planning_hu, isocentre_lps, axis) for axis in range(3)]
+    # The coronal and the sagittal picture show the same stretch along z.
+    heights = np.concatenate(tissue[1:])[:, 2]
+    lowest, highest = float(heights.min()) - _MARGIN_MM, float(heights.max()) + _MARGIN_MM
     if covered_lps is not None:
         bottom, top_z = covered_lps[:, 2].min() - _MARGIN_MM, covered_lps[:, 2].max() + _MARGIN_MM
         if bottom < isocentre_lps[2] < top_z:
-            lower[2], upper[2] = max(lower[2], bottom), min(upper[2], top_z)
-    letter_mm = 0.021 * float(2 * (upper[0] - lower[0]) + (upper[1] - lower[1]))
+            lowest, highest = max(lowest, bottom), min(highest, top_z)
+    boxes = []
+    for points in tissue:
+        lower = np.maximum(points.min(axis=0) - _MARGIN_MM, corners.min(axis=0))
+        upper = np.minimum(points.max(axis=0) + _MARGIN_MM, corners.max(axis=0))
+        lower[2], upper[2] = max(lowest, corners[:, 2].min()), min(highest, corners[:, 2].max())
+        boxes.append((lower - isocentre_lps, upper - isocentre_lps))
+    letter_mm = 0.021 * sum(
+        float((upper - lower) @ right) for (_, right, *_), (lower, upper) in zip(_PLANES, boxes, strict=True)
+    )
     planes = []
-    for name, right, down, marks in _PLANES:
-        spans = []
-        for axis in (right, down):
-            ends = sorted(
-                (
-                    float(np.dot(axis, np.subtract(lower, isocentre_lps))),
-                    float(np.dot(axis, np.subtract(upper, isocentre_lps))),
-                )
-            )
-            size = max(round((ends[1] - ends[0]) / pixel_mm), 8)
-            spans.append((ends[0], size))
-        (left, columns), (top, rows) = spans
+    for (name, right, down, marks), (lower, upper) in zip(_PLANES, boxes, strict=True):
+        left, columns = _span_mm(right, lower, upper, pixel_mm)
+        top, rows = _span_mm(down, lower, upper, pixel_mm)
         extent = (left, top, columns * pixel_mm, rows * pixel_mm)
         planes.append(Plane(name, isocentre_lps, right, down, extent, (rows, columns), marks, letter_mm))
     return planes[0], planes[1], planes[2]
 
 
-def _body_box_lps(
-    planning_hu: Volume, isocentre_lps: tuple[float, float, float]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Box of tissue on the voxel planes nearest the isocentre (the whole image where none is found)."""
+def _span_mm(
+    axis: tuple[float, float, float], lower: NDArray[np.float64], upper: NDArray[np.float64], pixel_mm: float
+) -> tuple[float, int]:
+    """Begin (mm) and number of pixels of a box along an axis."""
+    begin, end = sorted((float(np.dot(axis, lower)), float(np.dot(axis, upper))))
+    return begin, max(round((end - begin) / pixel_mm), 8)
+
+
+def _tissue_lps(planning_hu: Volume, isocentre_lps: tuple[float, float, float], axis: int) -> NDArray[np.float64]:
+    """Points of the body on the voxel plane nearest the isocentre, array axis ``axis`` fixed, and the isocentre."""
     grid = planning_hu.grid
-    nz, ny, nx = grid.shape
-    corners = grid.to_lps([[i, j, k] for i in (-0.5, nx - 0.5) for j in (-0.5, ny - 0.5) for k in (-0.5, nz - 0.5)])
-    lower, upper = corners.min(axis=0), corners.max(axis=0)
-    i, j, k = np.clip(np.round(grid.to_index(isocentre_lps)).astype(int), 0, [nx - 1, ny - 1, nz - 1])
-    found = []
-    for axis, at in ((0, k), (1, j), (2, i)):
-        # Opening leaves out noise and thin shells; small components are the table.
-        tissue = ndimage.binary_opening(np.take(planning_hu.array, at, axis=axis) > _BODY_HU, iterations=2)
-        labels, _ = ndimage.label(tissue)
-        sizes = np.bincount(labels.ravel())
-        sizes[0] = 0
-        body = sizes[labels] > 0.2 * sizes.max()
-        found.append(np.insert(np.argwhere(body), axis, at, axis=1))
-    indices = np.concatenate(found)
-    if not len(indices):
-        return lower, upper
-    points = grid.to_lps(indices[:, ::-1])
-    return np.maximum(points.min(axis=0) - _MARGIN_MM, lower), np.minimum(points.max(axis=0) + _MARGIN_MM, upper)
+    nearest = np.clip(np.round(grid.to_index(isocentre_lps)).astype(int)[::-1], 0, np.array(grid.shape) - 1)
+    # Opening leaves out noise and thin shells; small components are the table.
+    tissue = ndimage.binary_opening(np.take(planning_hu.array, nearest[axis], axis=axis) > _BODY_HU, iterations=2)
+    labels, _ = ndimage.label(tissue)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = np.argwhere(sizes[labels] > 0.2 * sizes.max())
+    points = grid.to_lps(np.insert(body, axis, nearest[axis], axis=1)[:, ::-1])
+    return np.concatenate([points, np.asarray(isocentre_lps)[None, :]])
 
 
 def sample_on(volume: Volume, points_lps: NDArray[np.float64], *, outside: float) -> NDArray[np.float32]:

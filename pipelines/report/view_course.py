@@ -113,7 +113,7 @@ def _shifts(done: Sequence[FractionSummary]) -> Section:
     blocks: list[Block] = []
     for key, names, label, caption, of in (
         ("shift", translations, "Table motion (mm)", "Couch shift, applied where there is one, else proposed", shifts),
-        ("rotation", rotations, "Rotation (°)", "Rotation found (proposed)", [f.proposed for f in done]),
+        ("rotation", rotations, "Rotation (°)", "Rotation found by the match", [f.found for f in done]),
     ):
         series = tuple(Series(text, _values(of, name)) for text, name in names)
         draw = (

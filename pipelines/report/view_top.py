@@ -55,49 +55,69 @@ def banners(report: FractionReport) -> tuple[Cell, ...]:
 
 
 def shift_card(report: FractionReport) -> ShiftCard:
-    """Say the couch shift with directions: large what to apply, beside it what was proposed and what remains."""
+    """Say the couch shift with directions: large what to apply, beside it what was found and what remains."""
     shift = report.shift
     notes = tuple(Cell(reason, "warn") for reason in shift.reasons)
-    if shift.proposed is None and shift.applied is None:
-        return ShiftCard(Cell("NO: the couch shift is withheld", "bad", strong=True), (), notes)
-    within = shift.within_limits is not False
+    lead = shift.applied or shift.proposed or shift.found
+    if lead is None:
+        return ShiftCard(Cell("NO: the couch shift is withheld", "bad", strong=True), (), (), notes)
+    recorded = shift.source == "recorded"
     if shift.apply_shift:
         apply = Cell("YES", "good", strong=True)
+    elif recorded:
+        apply = Cell("done, as recorded", "info", strong=True)
     else:
-        apply = Cell("NO" if within else "NO: do not move, look", "bad", strong=True)
-    if shift.source == "recorded":
+        limit = shift.within_limits is False
+        apply = Cell("NO: do not move, look" if limit else "NO", "bad", strong=True)
+    if recorded:
         notes = (*notes, Cell("The applied shift is as recorded at the machine.", "info"))
     else:
-        notes = (*notes, Cell("The shift to apply is a proposal, rounded to the table's step.", "muted"))
-    return ShiftCard(apply, _rows(shift.applied, shift.proposed, shift.residual, shift.patient_position), notes)
-
-
-def _rows(
-    applied: Shift | None, proposed: Shift | None, residual: Shift | None, patient_position: str
-) -> tuple[tuple[str, str, str, str, str], ...]:
-    axes = (
-        ("Vertical", "vertical_mm", "mm", vertical_words),
-        ("Longitudinal", "longitudinal_mm", "mm", longitudinal_words),
-        ("Lateral", "lateral_mm", "mm", lambda value: lateral_words(value, patient_position)),
-        ("Pitch", "pitch_deg", "°", pitch_words),
-        ("Roll", "roll_deg", "°", roll_words),
-        ("Yaw", "yaw_deg", "°", yaw_words),
-    )
-    lead = applied or proposed
+        notes = (*notes, Cell("A proposal, rounded to the table's step; not yet recorded as applied.", "muted"))
+    columns = [
+        ("Applied" if recorded else "Apply", shift.applied, 1),
+        ("Proposed", shift.proposed, 1),
+        ("Found", shift.found, 2),
+        ("Residual", shift.residual, 2),
+    ]
+    if shift.proposed == shift.applied:
+        # The usual case before delivery: the proposal is what is to be applied.
+        del columns[1]
     rows = []
-    for label, name, unit, words in axes:
-        digits = 1
-        values = [None if part is None else float(getattr(part, name)) for part in (lead, applied, proposed, residual)]
-        rows.append(
-            (
-                label,
-                words(values[0]) if values[0] is not None else UNKNOWN,
-                _with_unit(signed(values[1], digits), unit),
-                _with_unit(signed(values[2], 2), unit),
-                _with_unit(signed(values[3], 2), unit),
-            )
-        )
-    return tuple(rows)
+    for label, name, unit in _AXES:
+        values = [_with_unit(signed(_get(part, name), digits), unit) for _, part, digits in columns]
+        rows.append((label, _words(name, float(getattr(lead, name)), shift.patient_position), *values))
+    head = ("Table", "Move", *(title for title, _, _ in columns))
+    return ShiftCard(apply, head, tuple(rows), notes)
+
+
+_AXES = (
+    ("Vertical", "vertical_mm", "mm"),
+    ("Longitudinal", "longitudinal_mm", "mm"),
+    ("Lateral", "lateral_mm", "mm"),
+    ("Pitch", "pitch_deg", "°"),
+    ("Roll", "roll_deg", "°"),
+    ("Yaw", "yaw_deg", "°"),
+)
+
+
+def _get(shift: Shift | None, name: str) -> float | None:
+    return None if shift is None else float(getattr(shift, name))
+
+
+def _words(name: str, value: float, patient_position: str) -> str:
+    match name:
+        case "vertical_mm":
+            return vertical_words(value)
+        case "longitudinal_mm":
+            return longitudinal_words(value)
+        case "lateral_mm":
+            return lateral_words(value, patient_position)
+        case "pitch_deg":
+            return pitch_words(value)
+        case "roll_deg":
+            return roll_words(value)
+        case _:
+            return yaw_words(value)
 
 
 def _with_unit(text: str, unit: str) -> str:

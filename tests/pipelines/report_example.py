@@ -183,10 +183,11 @@ def example_report(**changes: object) -> FractionReport:
             total_mu=812.4,
         ),
         shift=ShiftReport(
-            proposed=Shift(
+            found=Shift(
                 vertical_mm=-3.04, longitudinal_mm=-5.02, lateral_mm=-9.96, pitch_deg=0.42, roll_deg=-0.73, yaw_deg=0.04
             ),
-            applied=Shift(vertical_mm=-3.0, longitudinal_mm=-5.0, lateral_mm=-10.0, yaw_deg=0.0),
+            proposed=Shift(vertical_mm=-3.0, longitudinal_mm=-5.0, lateral_mm=-10.0),
+            applied=Shift(vertical_mm=-3.0, longitudinal_mm=-5.0, lateral_mm=-10.0),
             residual=Shift(
                 vertical_mm=-0.04, longitudinal_mm=-0.02, lateral_mm=0.04, pitch_deg=0.42, roll_deg=-0.73, yaw_deg=0.04
             ),

@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imrt_core.patient import Contour, RigidTransform, Structure, Volume
+from imrt_core.patient import Contour, Grid, RigidTransform, Structure, Volume
 from pipelines.report.axes_svg import ticks
-from pipelines.report.colors import contrast, difference_rgba, dose_rgba, readable
+from pipelines.report.colors import contrast, difference_rgba, distinct, dose_rgba, readable
 from pipelines.report.contours_svg import contour_lines
-from pipelines.report.figure_view import make_view
+from pipelines.report.figure_view import make_view, structure_colors
 from pipelines.report.figures import fraction_figures
+from pipelines.report.images import FractionImages
 from pipelines.report.slices import Plane, overlay, planes_through, sample_on
 from pipelines.report.words import lateral_words, longitudinal_words, pitch_words, roll_words, vertical_words, yaw_words
+from registration.couch import couch_shift, patient_motion_lps
 
 from .report_example import FOUND_LPS_MM, ISOCENTRE_LPS, MARKER_LPS, Ellipsoid, example_images, example_report
 
@@ -78,7 +80,7 @@ def test_marker_on_the_patients_left_is_where_the_letters_say(images, plane, axi
 
 
 def test_match_overlays_differ_before_and_agree_after(images):
-    view = make_view(example_report(), images)
+    view = make_view(example_report(), images, structure_colors(example_report(), images))
     figures = fraction_figures(example_report(), images)
     for plane in range(3):
         planning = view.planning[plane].grey.astype(float)
@@ -104,7 +106,7 @@ def test_without_machine_isocentre_there_is_no_before_and_the_match_is_shown(ima
 
 
 def test_planes_share_one_scale_and_stay_within_the_image_of_the_day(images):
-    planes = make_view(example_report(), images).planes
+    planes = make_view(example_report(), images, structure_colors(example_report(), images)).planes
     assert {round(p.extent_mm[2] / p.shape[1], 6) for p in planes} == {1.0}
     corners = np.array([images.day_hu.grid.to_lps([0, 0, k]) for k in (0, images.day_hu.grid.shape[0] - 1)])
     lowest, highest = (images.after_from_planning.inverse().apply(corners)[:, 2] + [-13, 13]).tolist()
@@ -219,7 +221,7 @@ def test_plane_beside_a_structure_cuts_nothing():
 
 def test_dose_of_the_day_is_drawn_where_it_is_after_the_shift(images):
     """The bump is 3 mm to the right of the target's centre after the shift, and 3 mm in the picture too."""
-    view = make_view(example_report(), images)
+    view = make_view(example_report(), images, structure_colors(example_report(), images))
     plane = view.planes[0]
     dose = sample_on(images.course_dose_today_gy, view.day_from_planning.apply(plane.points_lps()), outside=np.nan)
     planned = sample_on(images.course_dose_planned_gy, plane.points_lps(), outside=np.nan)
@@ -289,3 +291,38 @@ def test_dose_on_a_carried_grid_comes_back_without_resampling(images):
     room = Volume(images.course_dose_today_gy.array, images.course_dose_today_gy.grid.transformed(motion))
     back = room.with_grid(room.grid.transformed(motion.inverse()))
     assert back.grid.matches(images.course_dose_today_gy.grid, tolerance_mm=1e-9)
+
+
+@pytest.mark.parametrize("position", ["HFS", "HFP", "FFS", "FFP"])
+@settings(max_examples=8, deadline=None)
+@given(rotation=st.tuples(*[st.floats(-3, 3)] * 3), translation=st.tuples(*[st.floats(-20, 20)] * 3))
+def test_after_the_whole_couch_shift_the_picture_is_the_match(position, rotation, translation):
+    """A table that can do everything brings planning points where the match found them, in all patient positions."""
+    machine = (3.0, -4.0, 5.0)
+    match = RigidTransform.from_parameters(
+        rotation_deg=rotation,
+        translation_mm=np.subtract(machine, ISOCENTRE_LPS) + translation,
+        centre_lps=ISOCENTRE_LPS,
+    )
+    shift = couch_shift(
+        match, planned_isocentre_lps=ISOCENTRE_LPS, machine_isocentre_lps=machine, patient_position=position
+    )
+    nothing = Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), (1.0, 1.0, 1.0)))
+    pictures = FractionImages(
+        planning_hu=nothing,
+        day_hu=nothing,
+        isocentre_lps=ISOCENTRE_LPS,
+        machine_isocentre_lps=machine,
+        moving_from_fixed=match,
+        shift_motion_lps=patient_motion_lps(shift, machine_isocentre_lps=machine, patient_position=position),
+    )
+    np.testing.assert_allclose(pictures.after_from_planning.matrix, match.matrix, atol=1e-6)
+
+
+def test_structures_of_one_colour_are_told_apart():
+    given_colors = distinct(
+        [("PTV70", (255, 0, 0)), ("PTV63", (255, 0, 0)), ("Cord", (0, 0, 255)), ("PTV56", (255, 0, 0))]
+    )
+    assert given_colors["PTV70"] == (255, 0, 0)
+    assert given_colors["Cord"] == (0, 0, 255)
+    assert len(set(given_colors.values())) == 4

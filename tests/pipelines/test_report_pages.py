@@ -135,11 +135,11 @@ def test_couch_table_says_the_models_numbers(files):
         ("Roll", "roll_deg"),
         ("Yaw", "yaw_deg"),
     ):
-        _, applied, proposed, residual = table[axis]
+        _, applied, found, residual = table[axis]
         assert as_number(applied) == pytest.approx(getattr(shift.applied, name), abs=0.05)
-        assert as_number(proposed) == pytest.approx(getattr(shift.proposed, name), abs=0.005)
+        assert as_number(found) == pytest.approx(getattr(shift.found, name), abs=0.005)
         assert as_number(residual) == pytest.approx(getattr(shift.residual, name), abs=0.005)
-        assert all(cell.endswith("mm" if name.endswith("mm") else "°") for cell in (applied, proposed, residual))
+        assert all(cell.endswith("mm" if name.endswith("mm") else "°") for cell in (applied, found, residual))
     assert table["Vertical"][0] == "down 3.0\u00a0mm"
     assert table["Longitudinal"][0] == "away from gantry 5.0\u00a0mm"
     assert table["Lateral"][0] == "to patient&#39;s right (−X) 10.0\u00a0mm"
@@ -213,7 +213,9 @@ def test_withheld_shift_gives_the_reason():
 
 def test_shift_beyond_limits_says_do_not_move():
     shift = ShiftReport(
+        found=Shift(vertical_mm=60.2, longitudinal_mm=0, lateral_mm=0),
         proposed=Shift(vertical_mm=60, longitudinal_mm=0, lateral_mm=0),
+        applied=Shift(vertical_mm=0, longitudinal_mm=0, lateral_mm=0),
         apply_shift=False,
         within_limits=False,
         reasons=("60 mm is beyond the limit of 50 mm.",),
@@ -221,6 +223,22 @@ def test_shift_beyond_limits_says_do_not_move():
     )
     page = page_of(example_report(decision="review", shift=shift))
     assert "NO: do not move, look" in page.words
+    assert "Vertical no move 0.0\u00a0mm +60.0\u00a0mm +60.20\u00a0mm" in " ".join(page.text.split(" ")).replace(
+        "  ", " "
+    )
+
+
+def test_recorded_shift_is_said_to_be_done():
+    shift = example_report().shift.model_copy(
+        update={
+            "source": "recorded",
+            "apply_shift": False,
+            "applied": Shift(vertical_mm=-4, longitudinal_mm=-5, lateral_mm=-10),
+        }
+    )
+    page = page_of(example_report(shift=shift.model_dump()))
+    assert "Apply this shift: done, as recorded" in page.words
+    assert "Table Move Applied Proposed Found Residual" in page.words
 
 
 def test_report_of_a_failed_chain_renders(tmp_path):
