@@ -61,7 +61,7 @@ class PlanAnswer(Answer):
             goals.add_row(goal.goal, number(goal.value), status_text(goal.status))
         stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stage_seconds.items())
         lines = [
-            f"{self.mu:.0f} MU per fraction, {self.segments} segments, {self.delivery_seconds:.0f} s beam on and leaves",
+            f"{self.mu:.0f} MU per fraction in {self.segments} segments, {self.delivery_seconds:.0f} s to deliver",
             f"objective {self.objective:.4g} after {self.iterations} iterations; {self.seconds:.0f} s ({stages})",
             *self.not_applicable,
             *(f"warning: {text}" for text in self.warnings),
