@@ -81,7 +81,7 @@ def _match_figure(view: View, day: tuple[Picture, ...], *, name: str, caption: s
 
 
 def _structures_figure(view: View) -> FigureBlock:
-    caption = "Structures after the shift on the image of the day: planned dashed, propagated solid."
+    caption = "Structures after the shift on the image of the day: planned dashed, propagated solid"
     panels = []
     for index, (plane, day) in enumerate(zip(view.planes, view.day, strict=True)):
         lines = [cuts[index] for cuts in (*view.planned_lines.values(), *view.day_lines.values())]

@@ -146,14 +146,14 @@ def _marks(plane: Plane) -> str:
 
 def _scale_bar(plane: Plane) -> str:
     left, top, width, height = plane.extent_mm
-    length = 50 if width >= 160 else 20
+    length = 50 if width >= 110 else 20
     size = 0.7 * plane.letter_mm
     x, y = left + 0.03 * width, top + height - 0.03 * height
     halo = _HALO.format(w=0.16 * size)
     return (
         f"<path d='M{x:.1f} {y - 3:.1f}v3h{length}v-3' fill='none' stroke='#000' stroke-width='3.4'/>"
         f"<path d='M{x:.1f} {y - 3:.1f}v3h{length}v-3' fill='none' stroke='#fff' stroke-width='1.4'/>"
-        f"<text x='{x + length / 2:.1f}' y='{y - 4:.1f}' font-size='{size:.1f}' text-anchor='middle' {_FONT} {halo}>"
+        f"<text x='{x:.1f}' y='{y - 4:.1f}' font-size='{size:.1f}' {_FONT} {halo}>"
         f"{length} mm</text>"
     )
 

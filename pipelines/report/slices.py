@@ -95,7 +95,7 @@ def planes_through(
     covered_lps: NDArray[np.float64] | None = None,
     pixel_mm: float = 1.0,
 ) -> tuple[Plane, Plane, Plane]:
-    """Choose the three planes, cut to the body and to what the image of the day covers along z, with a margin.
+    """Choose the three planes, cut to the body and to what the image of the day covers, with a margin.
 
     Parameters
     ----------
@@ -112,19 +112,22 @@ def planes_through(
     nz, ny, nx = grid.shape
     corners = grid.to_lps([[i, j, k] for i in (-0.5, nx - 0.5) for j in (-0.5, ny - 0.5) for k in (-0.5, nz - 0.5)])
     tissue = [_tissue_lps(planning_hu, isocentre_lps, axis) for axis in range(3)]
+    # Nothing beyond the planning CT, and little beyond the image of the day.
+    outer = [corners.min(axis=0), corners.max(axis=0)]
+    if covered_lps is not None:
+        outer = [
+            np.maximum(outer[0], covered_lps.min(axis=0) - _MARGIN_MM),
+            np.minimum(outer[1], covered_lps.max(axis=0) + _MARGIN_MM),
+        ]
     # The coronal and the sagittal picture show the same stretch along z.
     heights = np.concatenate(tissue[1:])[:, 2]
-    lowest, highest = float(heights.min()) - _MARGIN_MM, float(heights.max()) + _MARGIN_MM
-    if covered_lps is not None:
-        bottom, top_z = covered_lps[:, 2].min() - _MARGIN_MM, covered_lps[:, 2].max() + _MARGIN_MM
-        if bottom < isocentre_lps[2] < top_z:
-            lowest, highest = max(lowest, bottom), min(highest, top_z)
     boxes = []
     for points in tissue:
-        lower = np.maximum(points.min(axis=0) - _MARGIN_MM, corners.min(axis=0))
-        upper = np.minimum(points.max(axis=0) + _MARGIN_MM, corners.max(axis=0))
-        lower[2], upper[2] = max(lowest, corners[:, 2].min()), min(highest, corners[:, 2].max())
-        boxes.append((lower - isocentre_lps, upper - isocentre_lps))
+        lower, upper = points.min(axis=0), points.max(axis=0)
+        lower[2], upper[2] = heights.min(), heights.max()
+        lower, upper = np.maximum(lower - _MARGIN_MM, outer[0]), np.minimum(upper + _MARGIN_MM, outer[1])
+        # The isocentre is always in the picture, even where the image of the day does not reach it.
+        boxes.append((np.minimum(lower - isocentre_lps, -_MARGIN_MM), np.maximum(upper - isocentre_lps, _MARGIN_MM)))
     letter_mm = 0.021 * sum(
         float((upper - lower) @ right) for (_, right, *_), (lower, upper) in zip(_PLANES, boxes, strict=True)
     )
