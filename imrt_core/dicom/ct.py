@@ -245,8 +245,7 @@ def _slice_object(image: PatientImage, k: int, stored: NDArray[np.int16]) -> Dat
     put(item, "InstanceNumber", k + 1)
     put(item, "NumberOfSeriesRelatedInstances", len(image.slice_uids))
     put(item, "KVP", None if image.scanner.kvp is None else ds(image.scanner.kvp))
-    if image.patient_position is not None:
-        put(item, "PatientPosition", image.patient_position)
+    put(item, "PatientPosition", image.patient_position or "")
     put_plane(item, image.hu.grid, k)
     put(item, "SliceThickness", ds(image.hu.grid.spacing_mm[2]))
     put(item, "RescaleIntercept", "0")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
@@ -250,10 +250,9 @@ def _contour(points_lps: NDArray[np.float64], image: PatientImage) -> Dataset:
     values = np.round(points_lps, 4).ravel() + 0.0
     if np.max(np.abs(values)) >= 1e6:
         raise DicomError("contour coordinates out of range", found=f"{np.max(np.abs(values))} mm", expected="< 10^6 mm")
-    data = "\\".join(f"{v:.4f}".rstrip("0").rstrip(".") for v in values).encode("ascii")
-    tag = Tag("ContourData")
-    # Written as bytes: one pydicom object per number would take most of the time. At most 12 characters each.
-    item[tag] = RawDataElement(tag, "DS", len(data), data + b" " * (len(data) % 2), 0, True, True, True)
+    data = "\\".join([f"{v:.4f}" for v in values.tolist()]).encode("ascii")
+    # Written as bytes, which is the same in implicit VR: one pydicom object per number would take most of the time.
+    item[Tag("ContourData")] = DataElement(Tag("ContourData"), "OB", data + b" " * (len(data) % 2))
     return item
 
 

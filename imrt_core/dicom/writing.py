@@ -43,9 +43,12 @@ def ds(number: float) -> str:
         If the number is not finite.
     """
     try:
-        return format_number_as_ds(float(number) + 0.0)  # + 0.0 turns -0.0 into 0.0
+        text = format_number_as_ds(float(number) + 0.0)  # + 0.0 turns -0.0 into 0.0
     except (ValueError, OverflowError) as error:
         raise DicomError("a number that DICOM cannot hold", found=str(number), expected="a finite number") from error
+    # Without trailing zeros, a number that is read and written again keeps its text.
+    mantissa, mark, exponent = text.partition("e")
+    return (mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa) + mark + exponent
 
 
 def put(item: Dataset, keyword: str, value: Any) -> None:

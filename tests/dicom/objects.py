@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from imrt_core.dicom import uid_from, with_uids
 from imrt_core.patient import (
@@ -73,10 +73,10 @@ def vendor_slice(
 
 def stored_values(k: int, shape: tuple[int, int] = (3, 5)) -> np.ndarray:
     r, c = np.mgrid[: shape[0], : shape[1]]
-    return 100 * k + 10 * r + c + 1024
+    return np.asarray(100 * k + 10 * r + c + 1024)
 
 
-def save_vendor(ds: Dataset, path: Path, *, syntax: str = ExplicitVRLittleEndian) -> Path:
+def save_vendor(ds: Dataset, path: Path, *, syntax: UID = ExplicitVRLittleEndian) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = syntax
@@ -100,7 +100,27 @@ def vendor_series(
     return paths
 
 
-def edit(path: Path, change: Callable[[Dataset], None]) -> None:
+def having(**values: object) -> Callable[..., None]:
+    """A change that sets attributes, for :func:`edit` and :func:`vendor_series`."""
+
+    def change(*arguments: object) -> None:
+        for keyword, value in values.items():
+            setattr(arguments[-1], keyword, value)
+
+    return change
+
+
+def lacking(*keywords: str) -> Callable[..., None]:
+    """A change that removes attributes, for :func:`edit` and :func:`vendor_series`."""
+
+    def change(*arguments: object) -> None:
+        for keyword in keywords:
+            delattr(arguments[-1], keyword)
+
+    return change
+
+
+def edit(path: Path, change: Callable[[Dataset], object]) -> None:
     """Alter a DICOM file in place."""
     ds = pydicom.dcmread(path)
     change(ds)

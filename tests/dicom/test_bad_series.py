@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from imrt_core.dicom import find_series, read_image, write_image
 from imrt_core.patient import DicomError, IdentityError, InputRefusedError
 
-from .objects import edit, image, save_vendor, vendor_series, vendor_slice
+from .objects import edit, having, image, lacking, save_vendor, vendor_series, vendor_slice
 
 
 def refusal(path: Path, **options: str) -> InputRefusedError:
@@ -44,14 +44,14 @@ def test_copy_of_a_slice_is_tolerated(tmp_path: Path) -> None:
     shutil.copy(files[1], tmp_path / "copy.dcm")
     assert read_image(tmp_path).hu.grid.shape[0] == 4
     # The same slice, written again by another program.
-    edit(tmp_path / "copy.dcm", lambda ds: setattr(ds, "SeriesDescription", "again"))
+    edit(tmp_path / "copy.dcm", having(SeriesDescription="again"))
     assert read_image(tmp_path).hu.grid.shape[0] == 4
 
 
 def test_two_contents_under_one_uid(tmp_path: Path) -> None:
     files = vendor_series(tmp_path)
     shutil.copy(files[1], tmp_path / "other.dcm")
-    edit(tmp_path / "other.dcm", lambda ds: setattr(ds, "PixelData", b"\0" * 30))
+    edit(tmp_path / "other.dcm", having(PixelData=b"\0" * 30))
     error = refusal(tmp_path)
     assert error.code == "duplicate-slices"
     assert error.found == "im003.dcm and other.dcm"
@@ -60,7 +60,7 @@ def test_two_contents_under_one_uid(tmp_path: Path) -> None:
 def test_two_slices_at_one_position(tmp_path: Path) -> None:
     files = vendor_series(tmp_path)
     shutil.copy(files[1], tmp_path / "other.dcm")
-    edit(tmp_path / "other.dcm", lambda ds: setattr(ds, "SOPInstanceUID", "1.2.3.99"))
+    edit(tmp_path / "other.dcm", having(SOPInstanceUID="1.2.3.99"))
     error = refusal(tmp_path)
     assert error.code == "duplicate-slices"
     assert "im003.dcm" in error.found
@@ -99,7 +99,7 @@ def test_gantry_tilt(tmp_path: Path) -> None:
 
 def test_two_series(tmp_path: Path) -> None:
     vendor_series(tmp_path / "a")
-    vendor_series(tmp_path / "b", 3, change=lambda k, ds: setattr(ds, "SeriesInstanceUID", "1.2.3.77"))
+    vendor_series(tmp_path / "b", 3, change=having(SeriesInstanceUID="1.2.3.77"))
     error = refusal(tmp_path)
     assert error.code == "several-series"
     assert error.found == "1.2.3.2 (4 slices); 1.2.3.77 (3 slices)"
@@ -114,10 +114,10 @@ def _orientation(ds: Dataset) -> None:
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
-        (lambda ds: setattr(ds, "PatientID", "P2"), IdentityError, "P2"),
-        (lambda ds: setattr(ds, "FrameOfReferenceUID", "1.9"), IdentityError, "1.9"),
-        (lambda ds: setattr(ds, "PatientPosition", "FFS"), IdentityError, "FFS"),
-        (lambda ds: setattr(ds, "PixelSpacing", [2, 2]), DicomError, "[2.0, 2.0]"),
+        (having(PatientID="P2"), IdentityError, "P2"),
+        (having(FrameOfReferenceUID="1.9"), IdentityError, "1.9"),
+        (having(PatientPosition="FFS"), IdentityError, "FFS"),
+        (having(PixelSpacing=[2, 2]), DicomError, "[2.0, 2.0]"),
         (_orientation, DicomError, "[1.0, 0.0, 0.0, 0.0, 0.0, -1.0]"),
     ],
 )
@@ -211,7 +211,7 @@ def test_absurd_dimensions_are_refused_before_memory_is_taken(tmp_path: Path, ro
 
 
 def test_pixels_that_do_not_fit_the_dimensions(tmp_path: Path) -> None:
-    vendor_series(tmp_path, change=lambda k, ds: setattr(ds, "Rows", 4))
+    vendor_series(tmp_path, change=having(Rows=4))
     error = refusal(tmp_path)
     assert error.found == "30 bytes"
     assert error.expected == "40 bytes for 1 × 4 × 5 pixels of 16 bits"
@@ -222,14 +222,14 @@ def test_pixels_that_do_not_fit_the_dimensions(tmp_path: Path) -> None:
     ["RescaleSlope", "RescaleIntercept", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows"],
 )
 def test_missing_attribute_is_named(tmp_path: Path, keyword: str) -> None:
-    vendor_series(tmp_path, change=lambda k, ds: ds.__delattr__(keyword))
+    vendor_series(tmp_path, change=lacking(keyword))
     error = refusal(tmp_path)
     assert error.code == "missing-attribute"
     assert error.expected == keyword
 
 
 def test_no_pixels_at_all(tmp_path: Path) -> None:
-    vendor_series(tmp_path, change=lambda k, ds: ds.__delattr__("PixelData"))
+    vendor_series(tmp_path, change=lacking("PixelData"))
     assert "no pixel data" in refusal(tmp_path).message
 
 
@@ -245,7 +245,7 @@ def test_a_number_that_is_none(tmp_path: Path) -> None:
 
 
 def test_orientation_that_is_no_orientation(tmp_path: Path) -> None:
-    vendor_series(tmp_path, change=lambda k, ds: setattr(ds, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0]))
+    vendor_series(tmp_path, change=having(ImageOrientationPatient=[1, 0, 0, 1, 0, 0]))
     error = refusal(tmp_path)
     assert error.code == "invalid-geometry"
     assert error.found == "(1, 0, 0, 1, 0, 0)"
@@ -253,8 +253,8 @@ def test_orientation_that_is_no_orientation(tmp_path: Path) -> None:
 
 def test_find_series_reports_what_is_wrong(tmp_path: Path) -> None:
     vendor_series(tmp_path / "good")
-    vendor_series(tmp_path / "gap", 6, change=lambda k, ds: setattr(ds, "SeriesInstanceUID", "1.2.3.77"))[3].unlink()
-    short = vendor_series(tmp_path / "short", change=lambda k, ds: setattr(ds, "SeriesInstanceUID", "1.2.3.88"))[0]
+    vendor_series(tmp_path / "gap", 6, change=having(SeriesInstanceUID="1.2.3.77"))[3].unlink()
+    short = vendor_series(tmp_path / "short", change=having(SeriesInstanceUID="1.2.3.88"))[0]
     short.write_bytes(short.read_bytes()[:-5])
     (tmp_path / "junk.dcm").write_text("junk")
     found = {series.series_uid: series for series in find_series(tmp_path)}

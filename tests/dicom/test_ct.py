@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from imrt_core.dicom import read_image, write_image
 from imrt_core.patient import DicomError, Grid, IdentityError, PatientIdentity, PatientImage, Volume
 
-from .objects import edit, image, save_vendor, stored_values, vendor_series, vendor_slice
+from .objects import edit, having, image, lacking, save_vendor, stored_values, vendor_series, vendor_slice
 
 STANDARD_ORIENTATIONS = {
     "transverse": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
@@ -190,10 +190,7 @@ def test_compressed_pixels_that_cannot_be_decoded_are_refused_by_name(tmp_path: 
 
 
 def test_patient_position_absent_is_none_and_an_option_fills_it(tmp_path: Path) -> None:
-    def change(k: int, ds: Dataset) -> None:
-        del ds.PatientPosition
-
-    vendor_series(tmp_path, change=change)
+    vendor_series(tmp_path, change=lacking("PatientPosition"))
     assert read_image(tmp_path).patient_position is None
     assert read_image(tmp_path, patient_position="FFP").patient_position == "FFP"
 
@@ -203,7 +200,7 @@ def test_patient_position_contradictory_or_unsupported_is_refused(tmp_path: Path
     with pytest.raises(IdentityError, match=r"contradicts.*HFS.*HFP"):
         read_image(tmp_path, patient_position="HFP")
     for file in files:
-        edit(file, lambda ds: setattr(ds, "PatientPosition", "HFDR"))
+        edit(file, having(PatientPosition="HFDR"))
     with pytest.raises(IdentityError, match="HFDR"):
         read_image(tmp_path)
 
