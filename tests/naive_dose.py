@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
+from imrt_core.geometry import BeamGeometry
+from imrt_core.machine import BeamModel
 from imrt_core.patient import Volume
 
 
@@ -43,3 +47,45 @@ def radiological_depth(red: Volume, source: NDArray[np.float64], point: NDArray[
     count = round(length / 0.05)
     t = (np.arange(count) + 0.5) / count
     return float(np.sum(solid.sample(source + t[:, None] * (point - source), outside=0.0)) * length / count)
+
+
+def upstream_density(red: Volume, beam: BeamGeometry, point: NDArray[np.float64]) -> float:
+    """Exponentially weighted mean of density upstream of a point, over 20 mm along the axis, 1 before the skin."""
+    solid = red.with_array(np.where(red.array >= 0.01, red.array, 0.0))
+    along = -beam.bld_from_lps[2]
+    source = beam.source_lps
+    direction = (point - source) / ((point - source) @ along)  # per mm along the beam axis
+    step = 0.1
+    distances = np.arange(0.5 * step, (point - source) @ along, step)
+    mean, met = 1.0, False
+    for value in solid.sample(source + distances[:, None] * direction, outside=0.0):
+        met = met or value > 0
+        if met:
+            mean += (value - mean) * (1 - np.exp(-step / 20.0))
+    return mean
+
+
+def influence(
+    model: BeamModel,
+    beam: BeamGeometry,
+    red: Volume,
+    bixels_mm: NDArray[np.float64],
+    point: NDArray[np.float64],
+) -> list[float]:
+    """Dose of bixels (lower u, v, upper u, v) at one point, Gy per MU, term by term in double precision."""
+    depth = radiological_depth(red, beam.source_lps, point)
+    x, y, z = beam.to_bld(point)
+    enlarge = beam.sad_mm / (beam.sad_mm - z)
+    density = min(max(upstream_density(red, beam, point), 0.25), 1.6)
+    doses = []
+    for low_u, low_v, high_u, high_v in bixels_mm:
+        total = 0.0
+        for amplitude, width in zip(model.amplitudes(depth), model.kernel_width_mm, strict=True):
+            sigma = math.hypot(model.source_sigma_mm, width * enlarge / density) * math.sqrt(2)
+            part = amplitude
+            for low, high, at in ((low_u, high_u, x * enlarge), (low_v, high_v, y * enlarge)):
+                part *= 0.5 * (math.erf((high - at) / sigma) - math.erf((low - at) / sigma))
+            total += part
+        middle = np.hypot((low_u + high_u) / 2, (low_v + high_v) / 2)
+        doses.append(float(enlarge**2 * total * model.off_axis_fluence(middle)))
+    return doses

@@ -1,0 +1,120 @@
+"""What one beam knows of every voxel: where it projects, how far and how deep it is, how wide kernels are there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from imrt_core._numba import kernel
+from imrt_core.geometry import BeamGeometry
+from imrt_core.geometry.raytrace import RayVolume, depth_grid, look_up
+from imrt_core.machine import BeamModel
+from imrt_core.machine.beam_model import TABLE_STEP_MM
+
+#: Mean density is limited to this range before it scales kernel widths: beyond, the scaling has no support.
+DENSITY_RANGE = (0.25, 1.6)
+
+
+@dataclass(frozen=True, eq=False)
+class BeamState:
+    """Voxels as one beam sees them; all arrays of shape (n,), float32.
+
+    Parameters
+    ----------
+    u_mm, v_mm : ndarray
+        Projection onto the isocentre plane, BLD X and Y.
+    inverse_square : ndarray
+        (SAD / r)², r along the beam axis.
+    depth_mm : ndarray
+        Radiological depth.
+    log_scale : ndarray
+        log s with s = SAD / (r·ρ): how much wider kernels are on the isocentre plane than in water at the isocentre.
+    """
+
+    u_mm: NDArray[np.float32]
+    v_mm: NDArray[np.float32]
+    inverse_square: NDArray[np.float32]
+    depth_mm: NDArray[np.float32]
+    log_scale: NDArray[np.float32]
+
+    def amplitude(self, model: BeamModel, component: int) -> NDArray[np.float32]:
+        """Return (SAD/r)²·A_k(depth) of every voxel for one component."""
+        table = np.ascontiguousarray(model.amplitude_table(float(self.depth_mm.max(initial=0.0)))[:, component])
+        found = np.empty_like(self.depth_mm)
+        _amplitude(table, self.depth_mm, self.inverse_square, found)
+        return found
+
+    @property
+    def extent_mm(self) -> tuple[float, float, float, float]:
+        """Smallest and largest u, smallest and largest v."""
+        return float(self.u_mm.min()), float(self.u_mm.max()), float(self.v_mm.min()), float(self.v_mm.max())
+
+    @property
+    def log_scale_range(self) -> tuple[float, float]:
+        """Smallest and largest log s."""
+        return float(self.log_scale.min()), float(self.log_scale.max())
+
+
+def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float64]) -> BeamState:
+    """Trace one beam to (n, 3) points in LPS mm."""
+    cast = depth_grid(rays, beam, points_lps)
+    count = len(points_lps)
+    arrays = [np.empty(count, dtype=np.float32) for _ in range(5)]
+    geometry = np.array(
+        [beam.sad_mm, *cast.origin_mm, cast.pitch_mm, cast.top_mm, cast.step_mm, *np.log(DENSITY_RANGE)], dtype=float
+    )
+    _trace(
+        np.ascontiguousarray(points_lps, dtype=np.float64),
+        np.array(beam.isocentre_lps, dtype=float),
+        np.array(beam.bld_from_lps),
+        geometry,
+        cast.depth_mm,
+        cast.density,
+        *arrays,
+    )
+    return BeamState(*arrays)
+
+
+@kernel(parallel=True)
+def _trace(
+    points: Any,
+    isocentre: Any,
+    rotation: Any,
+    geometry: Any,
+    depths: Any,
+    densities: Any,
+    u: Any,
+    v: Any,
+    inverse_square: Any,
+    depth: Any,
+    log_scale: Any,
+) -> None:
+    sad, u0, v0, pitch, top, step, log_low, log_high = geometry
+    for n in prange(points.shape[0]):
+        dx, dy, dz = points[n, 0] - isocentre[0], points[n, 1] - isocentre[1], points[n, 2] - isocentre[2]
+        x = rotation[0, 0] * dx + rotation[0, 1] * dy + rotation[0, 2] * dz
+        y = rotation[1, 0] * dx + rotation[1, 1] * dy + rotation[1, 2] * dz
+        z = rotation[2, 0] * dx + rotation[2, 1] * dy + rotation[2, 2] * dz
+        enlarge = sad / (sad - z)
+        x *= enlarge
+        y *= enlarge
+        row, column, plane = (y - v0) / pitch, (x - u0) / pitch, (top - z) / step
+        # Above the first plane there is only air: depth 0, density 1.
+        plane = max(plane, 0.0)
+        density = look_up(densities, row, column, plane)
+        u[n], v[n] = x, y
+        inverse_square[n] = enlarge * enlarge
+        depth[n] = look_up(depths, row, column, plane)
+        log_scale[n] = np.log(enlarge) - min(max(np.log(max(density, np.float32(1e-6))), log_low), log_high)
+
+
+@kernel(parallel=True)
+def _amplitude(table: Any, depth: Any, inverse_square: Any, found: Any) -> None:
+    for n in prange(depth.shape[0]):
+        position = depth[n] / np.float32(TABLE_STEP_MM)
+        i = min(int(position), table.shape[0] - 2)
+        found[n] = inverse_square[n] * (table[i] + (position - np.float32(i)) * (table[i + 1] - table[i]))
