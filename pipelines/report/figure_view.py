@@ -81,7 +81,9 @@ def pictures(hu: Volume, planes: Sequence[Plane], frame_from_planning: PointMap)
         values = sample_on(hu, frame_from_planning(plane.points_lps()), outside=np.nan)
         covered = np.isfinite(values)
         picture = grey(np.where(covered, values, np.float32(AIR_HU)))
-        made.append(Picture(picture, covered, png_uri(picture)))
+        # No data is transparent, not black: in a checkerboard the other image shows through.
+        shown = picture if covered.all() else np.stack([picture, np.uint8(255) * covered.astype(np.uint8)], axis=-1)
+        made.append(Picture(picture, covered, png_uri(shown)))
     return tuple(made)
 
 

@@ -195,7 +195,7 @@ def overlay(planning: Image8, day: Image8, covered: NDArray[np.bool_]) -> Image8
 
 
 def png_uri(picture: Image8) -> str:
-    """Encode (rows, columns), (…, 3) or (…, 4) bytes as a PNG data URI."""
+    """Encode (rows, columns) bytes, or with 2 (grey, alpha), 3 or 4 channels, as a PNG data URI."""
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, format="PNG", compress_level=5)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -34,7 +34,8 @@ def images():
 
 def decoded(svg: str, view: str) -> np.ndarray:
     uri = re.search(rf"class='layer view-{view}' href='data:image/png;base64,([^']+)'", svg)
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri[1]))))
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri[1]))))
+    return picture[..., 0] if picture.ndim == 3 else picture
 
 
 def letters(svg: str) -> dict[str, tuple[float, float]]:
