@@ -165,7 +165,11 @@ def _read(path: Path) -> tuple[Dataset, str, dict[str, RigidTransform]]:
         total = reduce(lambda done, step: step @ done, steps, RigidTransform.identity())
         if frame in matrices and not np.allclose(matrices[frame].matrix, total.matrix, atol=1e-6):
             raise DicomError(
-                "two different registrations of one frame of reference", found=frame, expected="one", where=str(path)
+                "two different registrations of one frame of reference",
+                found=frame,
+                expected="a frame of its own for each image",
+                where=str(path),
+                code="not-a-registration",
             )
         matrices[frame] = total
     if not matrices:

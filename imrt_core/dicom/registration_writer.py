@@ -12,11 +12,14 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from imrt_core.geometry.iec61217 import support_from_lps
-from imrt_core.patient import PATIENT_POSITIONS, DicomError, IdentityError, PatientImage, RigidTransform
+from imrt_core.patient import PATIENT_POSITIONS, IdentityError, PatientImage, RigidTransform
 
 from .registration import Point
 from .uids import CT_IMAGE, IEC_FIXED_FRAME, SPATIAL_REGISTRATION, uid_from, with_uids
 from .writing import NOTICE, dicom_moment, ds, new_object, part, put, put_sequence, reference, save
+
+#: Content Date must have a value; images without any date are usually anonymised.
+_NO_DATE = "19000101"
 
 
 def write_registration(
@@ -40,18 +43,25 @@ def write_registration(
     path : Path
         File to write.
     machine_isocentre_lps : tuple of float, optional
-        In the frame of ``moving``; then ``moving`` needs a patient position, which gives the machine's axes.
+        In the frame of ``moving``. Left out where ``moving`` has no patient position: the machine's axes are unknown
+        then, and no couch shift follows.
     sop_instance_uid : str
         Derived from the content where empty.
     created : str, optional
-        ISO 8601; the acquisition of ``moving`` where absent.
+        ISO 8601; the acquisition of ``moving``, or else of ``fixed``, where absent. The standard wants a date: where
+        there is none at all, 1900-01-01 is written, and the description says that it is unknown.
 
     Raises
     ------
     IdentityError
-        If the images are of different patients or share a frame, or the isocentre comes without patient position.
+        If the images are of different patients.
     DicomError
-        If there is no date at all (the standard wants one), or the file cannot be written.
+        If the file cannot be written.
+
+    Notes
+    -----
+    Images that share a frame of reference (phases of a 4-D CT) are told apart by the references to their slices only;
+    :func:`read_registration` refuses such an object.
     """
     fixed, moving = with_uids(fixed), with_uids(moving)
     if fixed.patient.patient_id != moving.patient.patient_id:
@@ -61,19 +71,12 @@ def write_registration(
             expected=fixed.patient.patient_id,
             code="wrong-patient",
         )
-    if fixed.frame_of_reference_uid == moving.frame_of_reference_uid:
-        raise IdentityError(
-            "a registration needs two frames of reference",
-            found=f"{moving.frame_of_reference_uid} for both images",
-            expected="a frame of its own for the image of the day",
-            code="frame-mismatch",
-        )
     fixed_from_moving = moving_from_fixed.inverse()
     parts = [
         _registered(fixed.frame_of_reference_uid, RigidTransform.identity(), fixed),
         _registered(moving.frame_of_reference_uid, fixed_from_moving, moving),
     ]
-    if machine_isocentre_lps is not None:
+    if machine_isocentre_lps is not None and moving.patient_position is not None:
         parts.append(_registered(IEC_FIXED_FRAME, fixed_from_moving @ _image_from_iec(moving, machine_isocentre_lps)))
     return _save(parts, registered=fixed, source=moving, path=path, uid=sop_instance_uid, created=created)
 
@@ -88,7 +91,7 @@ def write_machine_isocentre(
     IdentityError
         If the image has no patient position, which gives the machine's axes.
     DicomError
-        If there is no date at all, or the file cannot be written.
+        If the file cannot be written.
     """
     image = with_uids(image)
     parts = [
@@ -131,8 +134,6 @@ def _save(
 ) -> Path:
     created = created or source.acquired or registered.acquired
     date, time = dicom_moment(created)
-    if not date:
-        raise DicomError("a registration needs a date", found="none in the images", expected="created (ISO 8601)")
     frames = (registered.frame_of_reference_uid, source.frame_of_reference_uid)
     item = new_object(
         SPATIAL_REGISTRATION,
@@ -145,10 +146,10 @@ def _save(
         created=created,
     )
     put(item, "InstanceNumber", 1)
-    put(item, "ContentDate", date)
+    put(item, "ContentDate", date or _NO_DATE)
     put(item, "ContentTime", time or "000000")
     put(item, "ContentLabel", "REGISTRATION")
-    put(item, "ContentDescription", NOTICE)
+    put(item, "ContentDescription", NOTICE if date else f"{NOTICE} Date unknown.")
     put(item, "ContentCreatorName", "")
     put_sequence(item, "RegistrationSequence", parts)
     _put_instance_references(item, {image.series_uid: image for image in (registered, source)}.values())

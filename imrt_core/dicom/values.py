@@ -61,7 +61,7 @@ def value(dataset: Dataset, keyword: str, path: Path) -> Any:
 def text(dataset: Dataset, keyword: str, path: Path) -> str:
     """Return an attribute as stripped text, empty where it is absent."""
     found = value(dataset, keyword, path)
-    return "" if found is None else str(found).strip()
+    return "" if found is None else str(found).strip(" \0\t\r\n")
 
 
 def number(dataset: Dataset, keyword: str, path: Path) -> float | None:

@@ -19,7 +19,8 @@ class DoseDistribution:
     dose_gy : Volume
         Gy.
     summation_type : str
-        DICOM Dose Summation Type: ``"PLAN"`` is the whole course, ``"FRACTION"`` one fraction, ``"BEAM"`` one beam.
+        Dose Summation Type in DICOM's words: ``"PLAN"`` is the whole course, ``"FRACTION_SESSION"`` one fraction,
+        ``"FRACTION"`` all fractions of one fraction group, ``"BEAM"`` one beam.
     frame_of_reference_uid, sop_instance_uid, plan_uid : str
         Frame, own UID and Referenced RT Plan (empty if none).
     comment : str

@@ -96,7 +96,8 @@ def _registration(path: Path) -> Path:
 
 def _registration_in_one_study(path: Path) -> Path:
     ct = image()
-    return write_registration(MATCH, fixed=ct, moving=replace(day_image(ct), study_uid=ct.study_uid), path=path)
+    day = replace(day_image(ct), study_uid=ct.study_uid, frame_of_reference_uid=ct.frame_of_reference_uid, acquired="")
+    return write_registration(MATCH, fixed=replace(ct, acquired=""), moving=day, path=path)
 
 
 def _machine_isocentre(path: Path) -> Path:

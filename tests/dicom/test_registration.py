@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from imrt_core.dicom import read_machine_isocentre, read_registration, write_machine_isocentre, write_registration
-from imrt_core.patient import DicomError, IdentityError, InputRefusedError, PatientIdentity, RigidTransform
+from imrt_core.patient import IdentityError, InputRefusedError, PatientIdentity, RigidTransform
 
 from .objects import day_image, edit, having, image, save_vendor
 
@@ -161,20 +161,38 @@ def test_another_object(tmp_path: Path) -> None:
     assert error.found == "Deformable Spatial Registration Storage"
 
 
-def test_writing_is_strict(tmp_path: Path) -> None:
+def test_images_of_different_patients_are_not_registered(tmp_path: Path) -> None:
     ct = image()
-    day = day_image(ct)
-    path = tmp_path / "reg.dcm"
+    day = replace(day_image(ct), patient=PatientIdentity("ID2"))
     with pytest.raises(IdentityError, match="found ID2; expected ID1"):
-        write_registration(MATCH, fixed=ct, moving=replace(day, patient=PatientIdentity("ID2")), path=path)
-    with pytest.raises(IdentityError, match="two frames of reference"):
-        write_registration(MATCH, fixed=ct, moving=ct, path=path)
-    lost = replace(day, patient_position=None)
-    with pytest.raises(IdentityError, match="no patient position"):
-        write_registration(MATCH, fixed=ct, moving=lost, path=path, machine_isocentre_lps=ISOCENTRE)
-    with pytest.raises(DicomError, match="needs a date"):
-        write_registration(MATCH, fixed=replace(ct, acquired=""), moving=replace(day, acquired=""), path=path)
+        write_registration(MATCH, fixed=ct, moving=day, path=tmp_path / "reg.dcm")
     assert not list(tmp_path.iterdir())
-    undated = replace(day, acquired="")
-    write_registration(MATCH, fixed=replace(ct, acquired=""), moving=undated, path=path, created="2024-01-02")
+
+
+def test_images_that_share_a_frame(tmp_path: Path) -> None:
+    ct = image()
+    day = replace(day_image(ct), frame_of_reference_uid=ct.frame_of_reference_uid)
+    error = refusal(write_registration(MATCH, fixed=ct, moving=day, path=tmp_path / "reg.dcm"))
+    assert error.found == ct.frame_of_reference_uid
+    assert error.expected == "a frame of its own for each image"
+
+
+def test_isocentre_without_patient_position_is_left_out(tmp_path: Path) -> None:
+    ct = image()
+    lost = replace(day_image(ct), patient_position=None)
+    path = tmp_path / "reg.dcm"
+    write_registration(MATCH, fixed=ct, moving=lost, path=path, machine_isocentre_lps=ISOCENTRE)
+    assert read_registration(path).machine_isocentre_lps is None
+    with pytest.raises(IdentityError, match="no patient position"):
+        write_machine_isocentre(ISOCENTRE, image=lost, path=path)
+
+
+def test_dates(tmp_path: Path) -> None:
+    ct = replace(image(), acquired="")
+    day = replace(day_image(image()), acquired="")
+    path = tmp_path / "reg.dcm"
+    write_registration(MATCH, fixed=ct, moving=day, path=path, created="2024-01-02")
     assert read_registration(path).created == "2024-01-02T00:00:00"
+    write_registration(MATCH, fixed=ct, moving=day, path=path)
+    assert pydicom.dcmread(path).ContentDate == "19000101"
+    assert pydicom.dcmread(path).ContentDescription.endswith("Date unknown.")
