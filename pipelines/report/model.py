@@ -226,8 +226,8 @@ class CourseReport(Part):
 
     Parameters
     ----------
-    goals : tuple of GoalLine
-        The goals table as of the last fraction.
+    planned_goals : tuple of GoalLine
+        Goals of the plan of record (baseline): ``planned`` and ``tps``, judged on the plan.
     fractions : tuple of FractionSummary
         One per processed fraction (:meth:`FractionSummary.from_report`), ascending.
     """
@@ -239,7 +239,7 @@ class CourseReport(Part):
     protocol: str = ""
     plan: PlanSummary | None = None
     baseline: EngineBaseline | None = None
-    goals: tuple[GoalLine, ...] = ()
+    planned_goals: tuple[GoalLine, ...] = ()
     fractions: tuple[FractionSummary, ...] = ()
     provenance: Provenance
     written_at: str

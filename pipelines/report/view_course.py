@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from imrt_core.patient import Goal
 
 from .blocks import Block, Cell, Facts, FigureBlock, LegendEntry, Notes, Page, Panel, Section, Table
-from .model import CourseReport, FractionSummary
-from .parts import Shift
+from .model import CourseReport, FractionSummary, GoalPoint
+from .parts import GoalLine, Shift
 from .trend_svg import SERIES, Series, timeline_svg, trend_svg
 from .view_dose import goals_table
 from .view_fraction import provenance_blocks
@@ -22,7 +22,9 @@ _SHORT = {"treat": "treat", "shift": "shift", "reoptimise": "re-optimise", "repl
 def course_page(report: CourseReport) -> Page:
     """Arrange a course report."""
     done = report.fractions
-    sections = [_decisions(done), _shifts(done), _goals(report)] if done else []
+    sections = [_decisions(done), _shifts(done)] if done else []
+    if done or report.planned_goals:
+        sections.append(_goals(report))
     sections.append(Section("record", "Record", provenance_blocks(report.provenance)))
     banners = []
     if report.baseline is not None and report.baseline.validated is False:
@@ -113,7 +115,7 @@ def _shifts(done: Sequence[FractionSummary]) -> Section:
     blocks: list[Block] = []
     for key, names, label, caption, of in (
         ("shift", translations, "Table motion (mm)", "Couch shift, applied where there is one, else proposed", shifts),
-        ("rotation", rotations, "Rotation (°)", "Rotation found by the match", [f.found for f in done]),
+        ("rotation", rotations, "Rotation (°)", "Rotation found by the match", [f.found or f.proposed for f in done]),
     ):
         series = tuple(Series(text, _values(of, name)) for text, name in names)
         draw = (
@@ -162,10 +164,11 @@ def _goals(report: CourseReport) -> Section:
     done = report.fractions
     texts = list(dict.fromkeys(point.goal for f in done for point in f.goals))
     blocks: list[Block] = []
-    if report.goals:
-        blocks.append(goals_table(report.goals, "Goals as of the last fraction"))
+    if report.planned_goals:
+        which = f"as of fraction {done[-1].number}" if done else "of the plan of record"
+        blocks.append(goals_table(_goal_lines(report), f"Goals {which}"))
     if not texts:
-        blocks.append(Notes((Cell("No goals were judged.", "warn"),)))
+        blocks.append(Notes((Cell("No goals were judged on a fraction yet.", "warn"),)))
         return Section("goals", "Goals over the course", tuple(blocks))
     series = tuple(Series(what, ()) for what in ("today", "projected"))
     legend = (*_series_legend(series), LegendEntry("limit", "#b3261e", "#ff8a80", dash=True))
@@ -175,6 +178,30 @@ def _goals(report: CourseReport) -> Section:
     note = "✓ met, ✗ violated, ? undecided, – not judged."
     blocks.append(Table("Goal status by fraction", ("Goal", *(str(f.number) for f in done)), rows, note=note))
     return Section("goals", "Goals over the course", tuple(blocks))
+
+
+def _goal_lines(report: CourseReport) -> tuple[GoalLine, ...]:
+    """Goals of the plan with the values of the last fraction beside them."""
+    latest = {point.goal: point for point in report.fractions[-1].goals} if report.fractions else {}
+    return tuple(_with_latest(line, latest.get(line.goal)) for line in report.planned_goals)
+
+
+def _with_latest(line: GoalLine, point: GoalPoint | None) -> GoalLine:
+    if point is None:
+        return line
+    return GoalLine(
+        goal=line.goal,
+        planned=line.planned,
+        tps=line.tps,
+        today=point.today,
+        accumulated=point.accumulated,
+        projected=point.projected,
+        limit=line.limit,
+        status=point.status,
+        ok=point.status == "met",
+        plan_only=line.plan_only,
+        note=line.note,
+    )
 
 
 def _goal_panel(done: Sequence[FractionSummary], text: str, index: int) -> Panel:

@@ -79,9 +79,11 @@ def shift_card(report: FractionReport) -> ShiftCard:
         ("Found", shift.found, 2),
         ("Residual", shift.residual, 2),
     ]
-    if shift.proposed == shift.applied:
-        # The usual case before delivery: the proposal is what is to be applied.
-        del columns[1]
+    # The usual case before delivery: the proposal is what is to be applied, one column says both.
+    same = shift.proposed == shift.applied
+    columns = [
+        c for c in columns if c[0] in ("Apply", "Applied") or (c[1] is not None and not (c[0] == "Proposed" and same))
+    ]
     rows = []
     for label, name, unit in _AXES:
         values = [_with_unit(signed(_get(part, name), digits), unit) for _, part, digits in columns]
