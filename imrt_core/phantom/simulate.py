@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -189,7 +190,11 @@ def daily_image(
     if not 1 <= fraction <= fractions:
         raise PlanError("no such fraction", found=str(fraction), expected=f"1 … {fractions}")
     imager = imager or Imager()
-    anatomy_rng, setup_rng, image_rng = (np.random.default_rng([seed, fraction, stream]) for stream in range(3))
+    # Two patients under one seed lie off differently: the planning series is part of the seed.
+    patient_key = zlib.crc32(ct.series_uid.encode())
+    anatomy_rng, setup_rng, image_rng = (
+        np.random.default_rng([seed, patient_key, fraction, stream]) for stream in range(3)
+    )
     progress = (fraction - 1) / max(fractions - 1, 1)
     sources = change.sources(structures, progress=progress, rng=anatomy_rng)
     truth = tissue_hu or ct.hu
