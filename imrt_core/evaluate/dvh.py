@@ -1,4 +1,4 @@
-"""Dose-volume histograms, as ``docs/conventions.md`` defines their metrics."""
+"""Dose-volume histograms of contours and masks."""
 
 from __future__ import annotations
 

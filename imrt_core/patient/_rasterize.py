@@ -91,26 +91,6 @@ def cover_planes(
         cover_plane(edges[start[p] : start[p + 1]], corner[0], corner[1], pixel[0], pixel[1], sub, out[p])
 
 
-@kernel(parallel=True)
-def stack_slabs(
-    cover: NDArray[np.float32],
-    lower: FloatArray,
-    upper: FloatArray,
-    z_first: float,
-    dz: float,
-    out: NDArray[np.float32],
-) -> None:
-    """Add to ``out[k]`` every slab's coverage times the share of the slice's thickness that the slab fills."""
-    for k in numba.prange(out.shape[0]):
-        low = z_first + k * dz
-        for p in range(cover.shape[0]):
-            share = (min(upper[p], low + dz) - max(lower[p], low)) / dz
-            if share > 1e-9:
-                for j in range(out.shape[1]):
-                    for i in range(out.shape[2]):
-                        out[k, j, i] = min(out[k, j, i] + np.float32(share) * cover[p, j, i], np.float32(1.0))
-
-
 @kernel()
 def even_odd_areas(edges: FloatArray, start: NDArray[np.int64]) -> FloatArray:
     """Return the even-odd area of each plane in mm².

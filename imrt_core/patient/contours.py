@@ -12,7 +12,7 @@ import contourpy
 import numpy as np
 from numpy.typing import NDArray
 
-from ._rasterize import cover_planes, stack_slabs
+from ._rasterize import cover_planes
 from .errors import GeometryError, StructureError
 from .grid import Grid
 from .slabs import ContourSlabs, contour_slabs
@@ -22,6 +22,8 @@ from .volume import Volume
 #: Distance of scanlines: at least 8 in a pixel, and no further apart than this.
 _SCANLINE_MM = 0.25
 _MIN_SCANLINES = 8
+#: Slabs that touch a slice by less than this share of its thickness do so by rounding.
+_NO_SHARE = 1e-9
 #: Smoothing never moves a vertex further than this share of a pixel.
 _SMOOTH_PIXELS = 0.1
 #: Polygons of less than this many pixels are interpolation dust around the level.
@@ -195,9 +197,13 @@ def _fill(slabs: ContourSlabs, grid: Grid, array: NDArray[np.float32]) -> None:
         max(_MIN_SCANLINES, int(np.ceil(dy / _SCANLINE_MM))),
         cover,
     )
-    part = np.zeros((k1 - k0, *cover.shape[1:]), np.float32)
-    stack_slabs(cover, slabs.lower_mm[first:last], slabs.upper_mm[first:last], corner[2] + k0 * dz, dz, part)
-    array[k0:k1, j0:j1, i0:i1] = part
+    for k in range(k0, k1):
+        low = corner[2] + k * dz
+        shares = (np.minimum(slabs.upper_mm, low + dz) - np.maximum(slabs.lower_mm, low))[first:last] / dz
+        for p in np.flatnonzero(shares > _NO_SHARE):
+            array[k, j0:j1, i0:i1] += np.float32(shares[p]) * cover[p]
+    # The shares of one voxel add up to 1 but for rounding.
+    np.minimum(array, 1.0, out=array)
 
 
 def _clean(points: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -21,14 +21,14 @@ def field(grid: Grid, *, shift=(0.0, 0.0, 0.0), scale=1.0) -> Volume:
     return Volume((scale * 60 * lateral * np.exp(-z / 150)).astype(np.float32), grid)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 1000), st.booleans())
 def test_agrees_with_naive_twin(seed, local):
     """Random doses on different, rotated grids: the lattice search is exact."""
     rng = np.random.default_rng(seed)
     angle = rng.uniform(-0.2, 0.2)
     turn = ((np.cos(angle), -np.sin(angle), 0.0), (np.sin(angle), np.cos(angle), 0.0), (0.0, 0.0, 1.0))
-    ref_grid = Grid((3, 3, 4), (2.0, 2.0, 2.5), tuple(rng.uniform(2, 4, 3)))
+    ref_grid = Grid((2, 3, 3), (2.0, 2.0, 2.5), tuple(rng.uniform(2, 4, 3)))
     eval_grid = Grid((5, 6, 6), (1.8, 2.2, 2.0), tuple(rng.uniform(-1, 1, 3)), turn)
     reference = Volume(rng.uniform(20, 40, ref_grid.shape).astype(np.float32), ref_grid)
     evaluated = Volume(rng.uniform(20, 40, eval_grid.shape).astype(np.float32), eval_grid)

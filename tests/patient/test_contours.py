@@ -28,7 +28,7 @@ def covered(polygons, *, corner=(0.0, 0.0), pixel=(1.0, 1.0), shape=(6, 7), sub=
     return out
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.floats(-1, 8), st.floats(-1, 7)), min_size=3, max_size=7), st.floats(0.7, 1.5))
 def test_coverage_agrees_with_naive_twin(points, dx):
     """Any polygon, crossing itself or not, beyond the raster or not."""
