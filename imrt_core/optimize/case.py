@@ -113,7 +113,7 @@ def build_case(
         for b in beams
     )
     target = Volume(np.max([regions.structure(name) for name, _ in prescription_gy], axis=0).astype(np.float32), grid)
-    bixels = [bixel_grid(g, target, size_mm=settings.bixel_mm, margin_mm=settings.target_margin_mm) for g in geometry]
+    bixels = [bixel_grid(g, target, bixel_mm=settings.bixel_mm, margin_mm=settings.target_margin_mm) for g in geometry]
     matrix = influence_matrix(
         red,
         geometry,
@@ -123,7 +123,7 @@ def build_case(
         dose_grid=grid,
         cutoff_mm=settings.cutoff_mm,
     )
-    centres = tuple(np.asarray(b.centres_mm, dtype=np.float64) for b in bixels)
+    centres = tuple(b.centres_mm for b in bixels)
     smoothness = None
     if settings.smoothness > 0:
         smoothness = FluenceSmoothness(neighbour_pairs(centres, settings.bixel_mm), settings.smoothness)

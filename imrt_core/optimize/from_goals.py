@@ -7,24 +7,30 @@ from collections.abc import Mapping, Sequence
 from imrt_core.patient import Goal, MetricKind, ProtocolError
 
 from .constraints import DoseLimit, LimitKind
-from .objectives import MaxDvh, MeanDose, Objective, SquaredOverdose, SquaredUnderdose
+from .objectives import MaxDvh, MeanDose, MinDvh, Objective, SquaredOverdose, SquaredUnderdose
 from .regions import FALLOFF_STEP_GY
 
-#: Targets are aimed above the prescription, so that D95 still reaches it after sequencing.
-_TARGET_AIM = 1.025
+#: Coverage is aimed above the prescription and beyond the 95 % of clinical goals, so that it survives sequencing;
+#: the coldest voxels, where targets meet organs or skin, are held by a weaker objective of their own.
+_COVERAGE_AIM = 1.02
+_COVERAGE_PERCENT = 97.0
+_COVERAGE_WEIGHT = 400.0
+_COLD_AIM = 0.99
+_COLD_WEIGHT = 60.0
 _TARGET_HOT = 1.05
-_TARGET_WEIGHT = 100.0
+_HOT_WEIGHT = 50.0
 #: Overdose of a lower level counts beyond the penumbra of the higher one.
 _PENUMBRA_MM = 8
 #: Organs are aimed below their limits, by the larger of these.
-_ORGAN_AIM = 0.92
+_MEAN_AIM = 0.95
+_SERIAL_AIM = 0.92
 _ORGAN_MARGIN_GY = 1.5
-_MEAN_WEIGHT = 12.0
+_MEAN_WEIGHT = 40.0
 _SERIAL_WEIGHT = 150.0
 _DVH_WEIGHT = 25.0
 #: A small, always active pull on every organ with a goal: below its limit, less is still better.
 _PULL_WEIGHT = 0.02
-_FALLOFF_WEIGHT = 12.0
+_FALLOFF_WEIGHT = 4.0
 #: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel.
 _LIMIT_MARGIN_GY = 1.0
 
@@ -90,10 +96,18 @@ def _targets(targets: Sequence[tuple[str, float]], goals: Sequence[Goal]) -> lis
         for goal in goals:
             if goal.structure == name and goal.is_upper and goal.metric.kind is not MetricKind.MEAN:
                 hot_gy = min(hot_gy, 0.98 * _dose_of(goal, targets[0][1]))
-        objectives.append(SquaredUnderdose(structure=name, dose_gy=_TARGET_AIM * dose_gy, weight=_TARGET_WEIGHT))
+        objectives += [
+            MinDvh(
+                structure=name,
+                dose_gy=_COVERAGE_AIM * dose_gy,
+                volume_percent=_COVERAGE_PERCENT,
+                weight=_COVERAGE_WEIGHT,
+            ),
+            SquaredUnderdose(structure=name, dose_gy=_COLD_AIM * dose_gy, weight=_COLD_WEIGHT),
+        ]
         higher = [other for other, other_dose in targets[:index] if other_dose > dose_gy]
         region = " - ".join([name, *(f"{other}+{_PENUMBRA_MM}mm" for other in higher)])
-        weight = 0.5 * _TARGET_WEIGHT if not higher else 0.3 * _TARGET_WEIGHT
+        weight = _HOT_WEIGHT if not higher else 0.6 * _HOT_WEIGHT
         objectives.append(SquaredOverdose(structure=region, dose_gy=max(hot_gy, 1.03 * dose_gy), weight=weight))
         if higher:
             # within the penumbra the dose may rise to the higher level, no further
@@ -120,7 +134,8 @@ def _share_percent(volume: float, unit: str, volume_cc: float | None) -> float:
 def _organ(goal: Goal, highest_gy: float, volume_cc: float | None) -> Objective:
     metric, name = goal.metric, goal.structure
     limit_gy = _dose_of(goal, highest_gy)
-    aim_gy = max(min(_ORGAN_AIM * limit_gy, limit_gy - _ORGAN_MARGIN_GY), 0.0)
+    aim_share = _MEAN_AIM if metric.kind is MetricKind.MEAN else _SERIAL_AIM
+    aim_gy = max(min(aim_share * limit_gy, limit_gy - _ORGAN_MARGIN_GY), 0.0)
     match metric.kind:
         case MetricKind.MEAN:
             return MeanDose(structure=name, dose_gy=aim_gy, weight=_MEAN_WEIGHT)

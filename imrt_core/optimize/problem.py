@@ -56,7 +56,7 @@ def covering_grid(
     within: Grid,
     margin_mm: float = 5.0,
 ) -> Grid:
-    """Return the axis-aligned grid that covers structures (and the body's outline in their slices), inside an image.
+    """Return the axis-aligned grid that covers structures, and the body's outline in their slices.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def covering_grid(
     spacing_mm : tuple of float
         Voxel size (x, y, z).
     within : Grid
-        Image that the result must not leave (its bounding box, if it is oblique).
+        Image that the result need not leave (its bounding box, if it is oblique).
     margin_mm : float
         Added on every side.
 
@@ -92,7 +92,8 @@ def covering_grid(
     lower[2] = max(lower[2], covered[:, 2].min() - margin_mm)
     upper[2] = min(upper[2], covered[:, 2].max() + margin_mm)
     spacing = np.asarray(spacing_mm, dtype=float)
-    size = np.maximum(np.floor((upper - lower) / spacing + 1e-6), 1).astype(int)
+    # whole voxels that cover everything, at most a voxel beyond the image
+    size = np.maximum(np.ceil((upper - lower) / spacing - 1e-6), 1).astype(int)
     origin = 0.5 * (lower + upper) - 0.5 * (size - 1) * spacing
     return Grid(
         shape=(int(size[2]), int(size[1]), int(size[0])),
