@@ -42,8 +42,14 @@ from imrt_core.patient import (
     Volume,
 )
 from imrt_core.patient.contours import structure_from_mask
-from imrt_core.phantom import HeadNeckChange, SimulatedFraction, bone_from_hu, daily_image
-from imrt_core.phantom.files import write_fraction, write_truth
+from imrt_core.phantom import (
+    HeadNeckChange,
+    SimulatedFraction,
+    bone_from_hu,
+    daily_image,
+    write_fraction,
+    write_truth,
+)
 
 SCHEMA_VERSION = 1
 #: OpenKBP plans are of 70 Gy in 35 fractions.
@@ -233,7 +239,7 @@ def convert(npz: Path, out_dir: Path, *, fractions: int = 2, seed: int = 0) -> C
     structures = read_structures(structures_path)
     mean_gy, d95_gy = _dvh_differences(patient, structures, read_dose(dose_path).dose_gy)
     bone = bone_from_hu(patient.hu)
-    numbers = sorted({int(n) for n in np.rint(np.linspace(1, COURSE_FRACTIONS, max(fractions, 1)))})
+    numbers = sorted({int(n) for n in np.floor(np.linspace(1, COURSE_FRACTIONS, max(fractions, 1)) + 0.5)})
     simulated = [
         daily_image(
             image,

@@ -2,6 +2,7 @@
 
 from .changes import AnatomyChange, HeadNeckChange, LungChange, PelvisChange
 from .digital_patient import SITES, DigitalPatient, Prescription, build_patient
+from .files import truth_of_fraction, write_fraction, write_patient, write_truth
 from .imaging import Imager
 from .simulate import SetupError, SimulatedFraction, bone_from_hu, daily_image, simulate_fraction
 
@@ -20,4 +21,8 @@ __all__ = [
     "build_patient",
     "daily_image",
     "simulate_fraction",
+    "truth_of_fraction",
+    "write_fraction",
+    "write_patient",
+    "write_truth",
 ]
