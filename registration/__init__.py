@@ -1,1 +1,43 @@
-"""Image registration in the service of the treatment couch."""
+"""Image registration in the service of the treatment couch.
+
+FIXED is always the planning CT, MOVING the image of the day. ``moving_from_fixed`` maps planning points to points of
+the day.
+"""
+
+from .calibration import HuCalibration, calibrate
+from .couch import AppliedShift, CouchShift, TableLimits, applied_shift, couch_shift, patient_motion_lps
+from .deformable import DeformableMatch, day_grid, register_deformable
+from .hu_of_day import HuOfDay, hu_of_day
+from .propagate import DayStructures, PropagatedStructure, PropagationRules, PtvRule, propagate_structures
+from .quality import DeformableLimits, DeformableQuality, MatchLimits, MatchQuality
+from .rigid import RigidMatch, register_rigid
+from .warp import warp, warp_structures
+
+__all__ = [
+    "AppliedShift",
+    "CouchShift",
+    "DayStructures",
+    "DeformableLimits",
+    "DeformableMatch",
+    "DeformableQuality",
+    "HuCalibration",
+    "HuOfDay",
+    "MatchLimits",
+    "MatchQuality",
+    "PropagatedStructure",
+    "PropagationRules",
+    "PtvRule",
+    "RigidMatch",
+    "TableLimits",
+    "applied_shift",
+    "calibrate",
+    "couch_shift",
+    "day_grid",
+    "hu_of_day",
+    "patient_motion_lps",
+    "propagate_structures",
+    "register_deformable",
+    "register_rigid",
+    "warp",
+    "warp_structures",
+]

@@ -121,3 +121,91 @@ def judge_match(*, limits: MatchLimits, converged: bool, **figures: object) -> M
     )
     reasons = tuple(text for good, text in checks if not good)
     return MatchQuality(passed=not reasons, reasons=reasons, **figures)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class DeformableLimits:
+    """Limits of a deformable match (TG-132: no fold, inverse consistent within a voxel).
+
+    Parameters
+    ----------
+    max_folded_percent : float
+        Of the body's voxels with a Jacobian determinant ≤ 0.
+    max_inverse_error_mean_mm, max_inverse_error_max_mm : float
+        Of backward(forward(p)) − p inside the body.
+    """
+
+    max_folded_percent: float = 0.0
+    max_inverse_error_mean_mm: float = 1.0
+    max_inverse_error_max_mm: float = 3.0
+
+    @classmethod
+    def for_voxel(cls, voxel_mm: float) -> DeformableLimits:
+        """Return the limits for a largest voxel side: half a voxel in the mean, one voxel at most."""
+        return cls(0.0, 0.5 * voxel_mm, voxel_mm)
+
+
+@dataclass(frozen=True)
+class DeformableQuality:
+    """Figures of a deformable match and the verdict on them.
+
+    Parameters
+    ----------
+    passed : bool
+        Whether the limits hold. Similarity never decides.
+    reasons : tuple of str
+        What does not hold.
+    jacobian_min, jacobian_max, folded_percent : float
+        Of the deformation inside the body (the rigid part has determinant 1).
+    inverse_error_mean_mm, inverse_error_max_mm : float
+        Inverse consistency inside the body.
+    correlation_before, correlation_after : float
+        Similarity inside the body, rigid and deformable; shown only.
+    displacement_mean_mm, displacement_max_mm : float
+        Deformation beyond the rigid match inside the body.
+    bone_displacement_mm : float
+        95th percentile of the deformation in bone: posture, or a match that bends bone.
+    seen_fraction : float
+        Part of the body that the day's image shows; elsewhere the field falls to the rigid match.
+    smoothed_folds : int
+        Rounds of local smoothing that were needed to keep the field from folding.
+    """
+
+    passed: bool
+    reasons: tuple[str, ...]
+    jacobian_min: float
+    jacobian_max: float
+    folded_percent: float
+    inverse_error_mean_mm: float
+    inverse_error_max_mm: float
+    correlation_before: float
+    correlation_after: float
+    displacement_mean_mm: float
+    displacement_max_mm: float
+    bone_displacement_mm: float
+    seen_fraction: float
+    smoothed_folds: int
+
+
+def judge_deformation(*, limits: DeformableLimits, **figures: object) -> DeformableQuality:
+    """Compare the figures of a deformable match with the limits. NaN fails."""
+    quality = DeformableQuality(passed=False, reasons=(), **figures)  # type: ignore[arg-type]
+    checks: Sequence[tuple[bool, str]] = (
+        (
+            quality.folded_percent <= limits.max_folded_percent,
+            f"the deformation folds {quality.folded_percent:.3f} % of the body "
+            f"(smallest Jacobian {quality.jacobian_min:.2f})",
+        ),
+        (
+            quality.inverse_error_mean_mm <= limits.max_inverse_error_mean_mm,
+            f"inverse consistency {quality.inverse_error_mean_mm:.2f} mm in the mean, "
+            f"limit {limits.max_inverse_error_mean_mm:.2f} mm",
+        ),
+        (
+            quality.inverse_error_max_mm <= limits.max_inverse_error_max_mm,
+            f"inverse consistency {quality.inverse_error_max_mm:.2f} mm at worst, "
+            f"limit {limits.max_inverse_error_max_mm:.2f} mm",
+        ),
+    )
+    reasons = tuple(text for good, text in checks if not good)
+    return DeformableQuality(passed=not reasons, reasons=reasons, **figures)  # type: ignore[arg-type]

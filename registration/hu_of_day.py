@@ -1,0 +1,201 @@
+"""HU of the day: the planning CT's HU on today's anatomy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from imrt_core.patient import GeometryError, Grid, RegistrationError, RigidTransform, Volume
+
+from .calibration import calibrate
+from .deformable import DeformableMatch
+from .preprocess import BODY_HU, Mask, body_mask, field_of_view, smoothed
+from .warp import warp
+
+#: HU of fat and muscle in a CT; contrast medium and bone lie above.
+FAT_HU, MUSCLE_HU = (-150.0, -50.0), (10.0, 90.0)
+#: What is written where the plan shows gas and today tissue, and the other way round.
+AIR_HU, TISSUE_HU = -1000.0, 40.0
+#: Today's tissue that replaces planned air keeps its HU within these bounds.
+_TISSUE_RANGE_HU = (-150.0, 150.0)
+#: Specks of disagreement are noise and partial volume along edges, not gas.
+MIN_POCKET_CC = 0.1
+#: A tissue's mean may be off by this much: about 2 % of electron density in soft tissue.
+LIMIT_HU = 40.0
+#: With fewer voxels a tissue's mean says nothing.
+_MIN_VOXELS = 200
+#: Tissue of today is looked for up to this distance from the planned body (weight gain, posture), not in the couch.
+_NEAR_BODY_MM = 15.0
+
+
+@dataclass(frozen=True, eq=False)
+class HuOfDay:
+    """HU to compute the dose of the day on.
+
+    Parameters
+    ----------
+    hu : Volume
+        On the day grid; the planning CT's HU scale. Air where neither image shows the patient.
+    method : str
+        What was done, for the report.
+    fat_error_hu, muscle_error_hu : float
+        Mean of calibrated day minus deformed planning CT, where the latter shows that tissue; NaN with too little.
+    fov_coverage : float
+        Part of the deformed body that the day's image shows; the rest is the planning CT alone.
+    shading_min_hu, shading_max_hu, scale : float
+        What was taken off the day's image, and its HU scale.
+    gas_added_cc, gas_removed_cc, skin_added_cc, skin_removed_cc : float
+        Volumes that were changed to what today's image shows.
+    passed : bool
+        Whether the tissue checks hold.
+    reasons : tuple of str
+        What does not hold.
+    """
+
+    hu: Volume
+    method: str
+    fat_error_hu: float
+    muscle_error_hu: float
+    fov_coverage: float
+    shading_min_hu: float
+    shading_max_hu: float
+    scale: float
+    gas_added_cc: float
+    gas_removed_cc: float
+    skin_added_cc: float
+    skin_removed_cc: float
+    passed: bool
+    reasons: tuple[str, ...]
+
+
+def hu_of_day(
+    planning_hu: Volume,
+    day_hu: Volume,
+    *,
+    match: DeformableMatch | RigidTransform,
+    grid: Grid | None = None,
+    limit_hu: float = LIMIT_HU,
+) -> HuOfDay:
+    """Deform the planning CT to today, and take air, gas and skin from today's image.
+
+    The day's image is put on the planning CT's HU scale (shading and scale of
+    :mod:`registration.calibration`). Where both see tissue, the deformed planning CT holds: its HU are trusted, a
+    CBCT's are not. Where they disagree about air against tissue, today's image holds, inside its field of view;
+    beyond it the deformed planning CT is all there is.
+
+    Parameters
+    ----------
+    planning_hu, day_hu : Volume
+        Planning CT and image of the day, HU.
+    match : DeformableMatch or RigidTransform
+        Of the two images. With a rigid one the planning CT is moved rigidly.
+    grid : Grid, optional
+        Grid of the result, in the frame of the day. By default that of ``match.fixed_from_moving``; needed with a
+        rigid match.
+    limit_hu : float
+        Largest mean error of fat and of muscle.
+
+    Raises
+    ------
+    RegistrationError
+        With a rigid match and no grid, or where nothing of the patient is on the grid.
+    GeometryError
+        If the grid is oblique.
+    """
+    if isinstance(match, RigidTransform):
+        if grid is None:
+            raise RegistrationError("a rigid match needs the grid of the day", expected="grid=")
+        fixed_from_moving, day, how = match.inverse(), grid, "rigidly moved"
+    else:
+        fixed_from_moving, how = match.fixed_from_moving, "deformed"
+        day = grid or fixed_from_moving.grid
+    if not day.is_axis_aligned:
+        raise GeometryError(
+            "HU of the day need a grid along the axes of the frame of the day", found=str(day.direction)
+        )
+    planned = warp(planning_hu, fixed_from_moving, like=day, outside=AIR_HU)
+    seen_there = day_hu.with_array(field_of_view(day_hu).astype(np.float32))
+    today = warp(day_hu.with_array(np.nan_to_num(day_hu.array, nan=AIR_HU)), RigidTransform.identity(), like=day)
+    seen = warp(seen_there, RigidTransform.identity(), like=day).array > 0.99
+    planned_body = body_mask(planned)
+    if not planned_body.any():
+        raise RegistrationError("nothing of the patient lies on the grid of the day", found=f"grid {day.shape}")
+    calibration = calibrate(planned, today, seen)
+    todays = today.with_array(np.where(seen, calibration.apply(today).array, planned.array))
+
+    final, pockets = _with_air_of_day(planned, todays, seen, planned_body)
+    fat, muscle = (_tissue_error(planned, todays, seen & planned_body, band) for band in (FAT_HU, MUSCLE_HU))
+    reasons = tuple(
+        f"{name} of the day is off by {error:+.0f} HU after calibration, limit {limit_hu:g} HU"
+        for name, error in (("fat", fat), ("muscle", muscle))
+        if abs(error) > limit_hu
+    )
+    if np.isnan(fat) and np.isnan(muscle):
+        reasons = ("neither fat nor muscle is seen in the image of the day: the HU of the day cannot be checked",)
+    shading = calibration.shading_hu.array
+    return HuOfDay(
+        hu=planned.with_array(final),
+        method=f"planning CT {how} to the day; air, gas and skin from the image of the day",
+        fat_error_hu=fat,
+        muscle_error_hu=muscle,
+        fov_coverage=float(seen[planned_body].mean()),
+        shading_min_hu=float(shading.min()),
+        shading_max_hu=float(shading.max()),
+        scale=calibration.scale,
+        passed=not reasons,
+        reasons=reasons,
+        **pockets,
+    )
+
+
+def _with_air_of_day(
+    planned: Volume, todays: Volume, seen: Mask, planned_body: Mask
+) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], dict[str, float]]:
+    """Let today's image decide between air and tissue; return the HU and the volumes changed, in cm³."""
+    grid = planned.grid
+    calm = smoothed(todays, 1.5)
+    near = ndimage.distance_transform_edt(~planned_body, sampling=grid.spacing_mm[::-1]) <= _NEAR_BODY_MM
+    todays_body = body_mask(calm) & near
+    planned_air, todays_air = planned.array < BODY_HU, calm.array < BODY_HU
+    # Blurring moves neither edge, but half a voxel of misregistration changes the class along every surface.
+    air = _pockets(seen & planned_body & todays_air & ~planned_air, grid)
+    tissue = _pockets(seen & todays_body & ~todays_air & planned_air, grid)
+    final = planned.array.copy()
+    final[air] = AIR_HU
+    final[tissue] = np.clip(calm.array[tissue], *_TISSUE_RANGE_HU)
+    outside = seen & ~todays_body & ~planned_body
+    final[outside] = AIR_HU
+    inside = _filled(todays_body)
+    cc = grid.voxel_volume_cc
+    return final, {
+        "gas_added_cc": float((air & inside).sum() * cc),
+        "skin_removed_cc": float((air & ~inside).sum() * cc),
+        "gas_removed_cc": float((tissue & planned_body).sum() * cc),
+        "skin_added_cc": float((tissue & ~planned_body).sum() * cc),
+    }
+
+
+def _filled(body: Mask) -> Mask:
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
+
+
+def _pockets(mask: Mask, grid: Grid) -> Mask:
+    """Drop connected parts under 0.1 cm³."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    keep = np.bincount(labels.ravel()) * grid.voxel_volume_cc >= MIN_POCKET_CC
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def _tissue_error(planned: Volume, todays: Volume, where: Mask, band: tuple[float, float]) -> float:
+    """Return the mean difference where the planning CT shows a tissue and its neighbours do too."""
+    tissue = where & (planned.array > band[0]) & (planned.array < band[1])
+    core = ndimage.binary_erosion(tissue)
+    core = core if core.sum() >= _MIN_VOXELS else tissue
+    if core.sum() < _MIN_VOXELS:
+        return float("nan")
+    return float(np.mean((todays.array - planned.array)[core]))

@@ -1,0 +1,187 @@
+"""Carrying images, masks and structures through a transform."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imrt_core.patient import (
+    DisplacementField,
+    Grid,
+    RegistrationError,
+    RigidTransform,
+    Structure,
+    StructureSet,
+    Volume,
+)
+from imrt_core.patient.contours import mask_from_structure, structure_from_mask
+from imrt_core.patient.slabs import contour_slabs
+
+from ._kernels import pull
+from .preprocess import bounding_box
+
+#: Pixels that structures are rasterised and contoured on.
+PIXEL_MM = 1.0
+
+Transform = RigidTransform | DisplacementField
+
+
+def warp(volume: Volume, transform: Transform, *, like: Grid, order: int = 1, outside: float = 0.0) -> Volume:
+    """Resample a volume through a transform.
+
+    Parameters
+    ----------
+    volume : Volume
+        What to carry.
+    transform : RigidTransform or DisplacementField
+        Maps points of ``like`` into the frame of ``volume``: to bring the day's image onto the planning grid, that
+        is ``moving_from_fixed``.
+    like : Grid
+        Grid of the result.
+    order : int
+        0 nearest (keeps the dtype), 1 trilinear (float32).
+    outside : float
+        Value beyond the voxels of ``volume``.
+
+    Raises
+    ------
+    RegistrationError
+        If ``order`` is neither 0 nor 1.
+    """
+    if order not in (0, 1):
+        raise RegistrationError("unknown interpolation", found=f"order {order}", expected="0 (nearest) or 1 (linear)")
+    index_from_lps = volume.grid.index_from_lps
+    vectors = None
+    if isinstance(transform, RigidTransform):
+        index_from_lps = index_from_lps @ transform.matrix
+    else:
+        vectors = vectors_on(transform, like)
+    array = pull(
+        volume.array,
+        index_from_lps,
+        like.lps_from_index,
+        like.shape,
+        vectors_mm=vectors,
+        nearest=order == 0,
+        outside=outside,
+    )
+    return Volume(array, like)
+
+
+def vectors_on(field: DisplacementField, grid: Grid) -> NDArray[np.float32]:
+    """Return a field's displacements (mm) at the voxels of another grid of the same frame; edges hold beyond."""
+    if field.grid.matches(grid, tolerance_mm=1e-6):
+        return field.vectors_mm
+    centres = grid.voxel_centres_lps()
+    return field.displacement_at(centres).astype(np.float32)
+
+
+def warp_structures(
+    structures: StructureSet,
+    fixed_from_moving: Transform,
+    *,
+    like: Grid,
+    frame_of_reference_uid: str = "",
+    referenced_series_uid: str = "",
+    slice_spacing_mm: float | None = None,
+) -> StructureSet:
+    """Carry structures to the image of the day and contour them on its slices.
+
+    A structure is rasterised on its own slices with partial volume, its mask pulled onto ``like``, and contoured
+    there: the contours are closed and planar on the new slices whatever the rotation.
+
+    Parameters
+    ----------
+    structures : StructureSet
+        In the planning frame.
+    fixed_from_moving : RigidTransform or DisplacementField
+        Maps points of the day to the planning CT.
+    like : Grid
+        Slices of the day to contour on, along the LPS axes.
+    frame_of_reference_uid, referenced_series_uid : str
+        Of the image of the day.
+    slice_spacing_mm : float, optional
+        Spacing of the planning slices, for structures on a single one.
+
+    Returns
+    -------
+    StructureSet
+        Same names, numbers, types and colours; unapproved. A structure that leaves ``like`` is empty.
+
+    Raises
+    ------
+    StructureError
+        If the contours of a structure cannot be taken for a volume.
+    GeometryError
+        If ``like`` is oblique.
+    """
+    warped = [
+        warp_structure(structure, fixed_from_moving, like=like, slice_spacing_mm=slice_spacing_mm)
+        for structure in structures
+    ]
+    return StructureSet(
+        tuple(warped),
+        frame_of_reference_uid=frame_of_reference_uid,
+        referenced_series_uid=referenced_series_uid,
+        label=structures.label,
+        approval_status="UNAPPROVED",
+    )
+
+
+def warp_structure(
+    structure: Structure, fixed_from_moving: Transform, *, like: Grid, slice_spacing_mm: float | None = None
+) -> Structure:
+    """Carry one structure; see :func:`warp_structures`."""
+    mask = None
+    if not structure.is_empty:
+        mask = warp_mask(structure, fixed_from_moving, like=like, slice_spacing_mm=slice_spacing_mm)
+    return contoured(mask, structure)
+
+
+def warp_mask(
+    structure: Structure, fixed_from_moving: Transform, *, like: Grid, slice_spacing_mm: float | None = None
+) -> Volume | None:
+    """Return the fraction mask of a structure in the frame of the day.
+
+    Returns
+    -------
+    Volume or None
+        On the slices of ``like`` that the structure reaches, pixels of at most 1 mm; None if it reaches none.
+    """
+    source = mask_from_structure(structure, _own_grid(structure, slice_spacing_mm), slice_spacing_mm=slice_spacing_mm)
+    # Where on the day's grid? A coarse look keeps the fine one small.
+    reached = warp(source.with_array((source.array > 0).astype(np.float32)), fixed_from_moving, like=like)
+    if not (reached.array > 0).any():
+        return None
+    margin = 2.0 * max(like.spacing_mm)
+    lower, upper = bounding_box(reached.array > 0, like, margin)
+    part = like.cropped(lower, upper)
+    sx, sy, sz = part.spacing_mm
+    fine = part.resampled((sx / np.ceil(sx / PIXEL_MM), sy / np.ceil(sy / PIXEL_MM), sz))
+    mask = warp(source, fixed_from_moving, like=fine)
+    return mask if (mask.array >= 0.5).any() else None
+
+
+def contoured(mask: Volume | None, like: Structure) -> Structure:
+    """Return the contours of a mask with the name, number, type and colour of another structure; empty for None."""
+    if mask is None:
+        return Structure(like.name, (), like.number, like.interpreted_type, like.color_rgb)
+    return structure_from_mask(
+        mask,
+        name=like.name,
+        number=like.number,
+        interpreted_type=like.interpreted_type,
+        color_rgb=like.color_rgb,
+    )
+
+
+def _own_grid(structure: Structure, slice_spacing_mm: float | None) -> Grid:
+    """Return a grid on the structure's own slices, 1 mm pixels, one slice more at each end."""
+    slabs = contour_slabs(structure, slice_spacing_mm=slice_spacing_mm)
+    x0, y0, x1, y1 = slabs.extent_mm
+    z0, z1, step = float(slabs.z_mm[0]), float(slabs.z_mm[-1]), slabs.spacing_mm
+    return Grid(
+        shape=(round((z1 - z0) / step) + 3, int((y1 - y0) / PIXEL_MM) + 5, int((x1 - x0) / PIXEL_MM) + 5),
+        spacing_mm=(PIXEL_MM, PIXEL_MM, step),
+        origin_lps=(x0 - 2 * PIXEL_MM, y0 - 2 * PIXEL_MM, z0 - step),
+    )
