@@ -107,15 +107,15 @@ def hu_of_day(
     if isinstance(match, RigidTransform):
         if grid is None:
             raise RegistrationError("a rigid match needs the grid of the day", expected="grid=")
-        fixed_from_moving, day, how = match.inverse(), grid, "rigidly moved"
+        day, how = grid, "rigidly moved"
+        planned = warp(planning_hu, match.inverse(), like=day, outside=AIR_HU)
     else:
-        fixed_from_moving, how = match.fixed_from_moving, "deformed"
-        day = grid or fixed_from_moving.grid
+        day, how = grid or match.fixed_from_moving.grid, "deformed"
+        planned = warp(planning_hu, match.fixed_from_moving, like=day, outside=AIR_HU)
     if not day.is_axis_aligned:
         raise GeometryError(
             "HU of the day need a grid along the axes of the frame of the day", found=str(day.direction)
         )
-    planned = warp(planning_hu, fixed_from_moving, like=day, outside=AIR_HU)
     seen_there = day_hu.with_array(field_of_view(day_hu).astype(np.float32))
     today = warp(day_hu.with_array(np.nan_to_num(day_hu.array, nan=AIR_HU)), RigidTransform.identity(), like=day)
     seen = warp(seen_there, RigidTransform.identity(), like=day).array > 0.99

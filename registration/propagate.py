@@ -21,7 +21,7 @@ _POINT_TYPES = ("ISOCENTER", "MARKER", "REGISTRATION", "CONTROL", "DOSE_MEASUREM
 
 @dataclass(frozen=True)
 class PtvRule:
-    """A PTV is its CTV plus a margin.
+    """A PTV is its CTV plus a margin (and so may a planning-risk volume be, of its organ).
 
     Parameters
     ----------
@@ -47,12 +47,15 @@ class PropagationRules:
         PTVs that are rebuilt from their CTV; other PTVs move rigidly and are so marked.
     deform_targets : tuple of str
         CTVs and GTVs that follow the deformation; all others follow rigidly.
+    rigid_organs : tuple of str
+        Other structures that follow rigidly all the same.
     max_target_loss_percent : float
         A target that loses more of its volume needs a person.
     """
 
     ptvs: tuple[PtvRule, ...] = ()
     deform_targets: tuple[str, ...] = ()
+    rigid_organs: tuple[str, ...] = ()
     max_target_loss_percent: float = 5.0
 
 
@@ -214,7 +217,8 @@ def _how(
     kind = structure.interpreted_type.upper()
     if kind == "PTV":
         return "rigid PTV", fixed_from_moving
-    if deformable is None or (kind in ("CTV", "GTV") and structure.name not in rules.deform_targets):
+    stiff = structure.name in rules.rigid_organs
+    if deformable is None or stiff or (kind in ("CTV", "GTV") and structure.name not in rules.deform_targets):
         return "rigid", fixed_from_moving
     return "deformable", deformable.fixed_from_moving
 
