@@ -68,6 +68,17 @@ IMAGE_KEYWORDS = (
     "RescaleSlope",
 )
 
+#: What tells whose and which object it is: unreadable values of these make a file unreadable.
+_IDENTITY = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "PatientID",
+    "ImageType",
+)
+
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
@@ -123,9 +134,11 @@ def read_header(path: Path, *, keywords: Sequence[str] = IMAGE_KEYWORDS) -> Head
     Raises
     ------
     DicomError
-        If the file is not DICOM or ends within the header.
+        If the file is not DICOM, ends within the header, or does not say readably what it is.
     """
     dataset, position = open_dataset(path, before_pixels=True, keywords=keywords)
+    for keyword in _IDENTITY:
+        text(dataset, keyword, path)
     syntax = _transfer_syntax(dataset)
     if syntax is not None and syntax.is_deflated:
         return Header(path, dataset, compressed=True)

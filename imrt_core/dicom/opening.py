@@ -23,6 +23,7 @@ PARSE_ERRORS = (
     InvalidDicomError,
     BytesLengthException,
     EOFError,
+    OSError,
     ValueError,
     TypeError,
     KeyError,
@@ -138,15 +139,17 @@ def open_dataset(
                 specific_tags=None if keywords is None else list(keywords),
             )
             position = file.tell()
-            # Set by pydicom on a sequence without an end (it only warns).
+            uid = dataset.get("SOPClassUID")
+            # pydicom only warns of a sequence without an end.
             broken = watched.ended_early or any("in file" in str(w.message) for w in caught)
     except OSError as error:
+        if error.errno is None:  # pydicom's own, about bytes that end within a sequence
+            raise not_dicom(path, size=size, has_prefix=has_prefix) from error
         raise DicomError(
             "the file cannot be read", found=error.strerror or str(error), where=str(path), code="unreadable-file"
         ) from error
     except PARSE_ERRORS as error:
         raise not_dicom(path, size=size, has_prefix=has_prefix) from error
-    uid = dataset.get("SOPClassUID", "") if isinstance(dataset.get("SOPClassUID", ""), str) else ""
     if not uid and not (has_prefix and "MediaStorageSOPClassUID" in dataset.file_meta):
         raise not_dicom(path, size=size, has_prefix=has_prefix)
     if broken:

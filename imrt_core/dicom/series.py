@@ -157,6 +157,7 @@ def scan_strictly(path: Path) -> list[Header]:
     return headers
 
 
+@tolerant_values()
 def find_series(folder: Path) -> tuple[SeriesFiles, ...]:
     """Group the files of a folder and its subfolders into series, reading headers only.
 
@@ -181,20 +182,19 @@ def find_series(folder: Path) -> tuple[SeriesFiles, ...]:
     for header in headers:
         groups.setdefault(header.series_uid or str(header.path), []).append(header)
     found = [SeriesFiles("", "", (path,), complete=False, problem=str(error)) for path, error in refused]
-    with tolerant_values():
-        for group in groups.values():
-            problem = series_problem(group)
-            found.append(
-                SeriesFiles(
-                    series_uid=group[0].series_uid,
-                    modality=group[0].text("Modality"),
-                    files=tuple(header.path for header in group),
-                    complete=not problem,
-                    problem=problem,
-                    patient_id=group[0].text("PatientID"),
-                    frame_of_reference_uid=group[0].text("FrameOfReferenceUID"),
-                )
+    for group in groups.values():
+        problem = series_problem(group)
+        found.append(
+            SeriesFiles(
+                series_uid=group[0].series_uid,
+                modality=group[0].text("Modality"),
+                files=tuple(header.path for header in group),
+                complete=not problem,
+                problem=problem,
+                patient_id=group[0].text("PatientID"),
+                frame_of_reference_uid=group[0].text("FrameOfReferenceUID"),
             )
+        )
     return tuple(sorted(found, key=lambda series: series.files[0]))
 
 

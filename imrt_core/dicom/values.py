@@ -105,8 +105,8 @@ def numbers(dataset: Dataset, keyword: str, path: Path, *, count: int | None = N
     tag = Tag(keyword)
     if tag not in dataset:
         return None
-    element = dataset.get_item(tag)
     try:
+        element = dataset.get_item(tag)
         if isinstance(element, RawDataElement) and element.VR in (None, "DS", "UN") and element.value is not None:
             stored = bytes(element.value).decode("ascii").strip(" \0")
             result = np.array([float(part) for part in stored.split("\\")] if stored else [])
@@ -153,11 +153,11 @@ def needed(found: _T | None, keyword: str, path: Path) -> _T:
 
 
 def _unreadable(dataset: Dataset, keyword: str, path: Path) -> DicomError:
-    element = dataset.get_item(Tag(keyword))
-    stored = getattr(element, "value", None)
-    return DicomError(
-        f"unreadable value of {keyword}", found=repr(stored)[:60], expected="a valid value", where=str(path)
-    )
+    try:
+        found = repr(getattr(dataset.get_item(Tag(keyword)), "value", None))[:60]
+    except PARSE_ERRORS:
+        found = "bytes that cannot be decoded"
+    return DicomError(f"unreadable value of {keyword}", found=found, expected="a valid value", where=str(path))
 
 
 def patient_identity(dataset: Dataset, path: Path) -> PatientIdentity:

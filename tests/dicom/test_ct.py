@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from scipy.spatial.transform import Rotation
 
-from imrt_core.dicom import read_image, write_image
+from imrt_core.dicom import find_series, read_image, write_image
 from imrt_core.patient import DicomError, Grid, IdentityError, PatientIdentity, PatientImage, Volume
 
 from .objects import edit, having, image, lacking, save_vendor, stored_values, vendor_series, vendor_slice
@@ -142,13 +142,19 @@ def test_padding_below_air_becomes_air_and_tissue_stays(tmp_path: Path) -> None:
     assert np.all(read_image(tmp_path).hu.array[0, 0, 1] == 1)
 
 
-def test_implicit_vr_private_tags_and_overlong_values(tmp_path: Path) -> None:
+def test_implicit_vr_private_tags_and_invalid_values(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for k in range(3):
         ds = vendor_slice(k)
         ds.private_block(0x0029, "VENDOR", create=True).add_new(1, "LO", "secret")
-        ds["KVP"].value = "120.000000"
         save_vendor(ds, tmp_path / f"{k}", syntax=ImplicitVRLittleEndian)
-    assert read_image(tmp_path).hu.array.shape == (3, 3, 5)
+        data = (tmp_path / f"{k}").read_bytes()
+        assert data.count(b"1.2.3.2\0") == 1
+        (tmp_path / f"{k}").write_bytes(data.replace(b"1.2.3.2\0", b"1.02.3.2"))  # no valid UID: a leading zero
+    caplog.clear()
+    assert read_image(tmp_path).series_uid == "1.02.3.2"
+    assert [series.complete for series in find_series(tmp_path)] == [True]
+    # pydicom's complaints quote values, which may be a patient's name.
+    assert not caplog.records
 
 
 def test_big_endian(tmp_path: Path) -> None:
