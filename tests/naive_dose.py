@@ -50,17 +50,23 @@ def radiological_depth(red: Volume, source: NDArray[np.float64], point: NDArray[
 
 
 def upstream_density(red: Volume, beam: BeamGeometry, point: NDArray[np.float64]) -> float:
-    """Exponentially weighted mean of density upstream of a point, over 20 mm along the axis, 1 before the skin."""
+    """Exponentially weighted mean of density upstream of a point, over 20 mm along the axis.
+
+    It is 1 until one voxel below the skin, the first density of 0.4.
+    """
     solid = red.with_array(np.where(red.array >= 0.01, red.array, 0.0))
     along = -beam.bld_from_lps[2]
     source = beam.source_lps
     direction = (point - source) / ((point - source) @ along)  # per mm along the beam axis
     step = 0.1
     distances = np.arange(0.5 * step, (point - source) @ along, step)
-    mean, met = 1.0, False
-    for value in solid.sample(source + distances[:, None] * direction, outside=0.0):
-        met = met or value > 0
-        if met:
+    densities = solid.sample(source + distances[:, None] * direction, outside=0.0)
+    below = min(red.grid.spacing_mm)
+    mean, skin = 1.0, np.inf
+    for distance, value in zip(distances, densities, strict=True):
+        if value >= 0.4:
+            skin = min(skin, distance)
+        if distance >= skin + below:
             mean += (value - mean) * (1 - np.exp(-step / 20.0))
     return mean
 

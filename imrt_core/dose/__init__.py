@@ -3,6 +3,23 @@
 from imrt_core.geometry import BeamGeometry
 
 from .bixels import Bixels, bixel_grid
+from .delivered import BeamDose, PlanDose, plan_dose
+from .fluence import FluenceMap, fluence_maps
+from .grids import body_mask, dose_grid_for
 from .influence import BeamBlock, InfluenceMatrix, influence_matrix
 
-__all__ = ["BeamBlock", "BeamGeometry", "Bixels", "InfluenceMatrix", "bixel_grid", "influence_matrix"]
+__all__ = [
+    "BeamBlock",
+    "BeamDose",
+    "BeamGeometry",
+    "Bixels",
+    "FluenceMap",
+    "InfluenceMatrix",
+    "PlanDose",
+    "bixel_grid",
+    "body_mask",
+    "dose_grid_for",
+    "fluence_maps",
+    "influence_matrix",
+    "plan_dose",
+]

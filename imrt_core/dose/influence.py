@@ -105,7 +105,7 @@ class BeamBlock:
         arrays: list[NDArray[Any]] = [self.run_pointer, self.entry_pointer, self.run_start, self.run_length]
         arrays += [self.values, self.state.u_mm, self.state.v_mm, self.state.log_scale]
         for part in self.wide:
-            arrays += [part.amplitude, part.maps.across_u, part.maps.across_v]
+            arrays += [part.amplitude, *part.maps.across_u, *part.maps.across_v]
         return sum(array.nbytes for array in arrays)
 
     def add_dose(self, weights: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
@@ -120,8 +120,8 @@ class BeamBlock:
         """Add what the wide components give for weights on the lattice."""
         state = self.state
         for part in self.wide:
-            spread = part.maps.spread(lattice * self.fluence)
-            add_map(spread, part.maps.geometry, state.u_mm, state.v_mm, state.log_scale, part.amplitude, dose)
+            maps, spread = part.maps, part.maps.spread(lattice * self.fluence)
+            add_map(spread, maps.levels, maps.scale, state.u_mm, state.v_mm, state.log_scale, part.amplitude, dose)
 
     def backproject(self, voxel_values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return this beam's part of Aᵀ·g, one value per bixel."""
@@ -139,14 +139,11 @@ class BeamBlock:
         lattice = partial.sum(axis=0).reshape(nv, nu)
         state = self.state
         for part in self.wide:
-            maps = np.zeros((_BLOCKS, *self._map_shape(part.maps)), dtype=np.float32)
-            gather_map(voxel_values, part.maps.geometry, state.u_mm, state.v_mm, state.log_scale, part.amplitude, maps)
-            lattice += part.maps.gather(maps.sum(axis=0, dtype=np.float64).astype(np.float32)) * self.fluence
+            maps, spread = part.maps, np.zeros((_BLOCKS, part.maps.size))
+            seen = (state.u_mm, state.v_mm, state.log_scale, part.amplitude)
+            gather_map(voxel_values, maps.levels, maps.scale, *seen, spread)
+            lattice += maps.gather(spread.sum(axis=0)) * self.fluence
         return np.asarray(lattice.ravel()[self.bixels.lattice_position])
-
-    @staticmethod
-    def _map_shape(maps: GaussianMaps) -> tuple[int, int, int]:
-        return maps.across_u.shape[0], maps.across_v.shape[1], maps.across_u.shape[1]
 
 
 @dataclass(frozen=True, eq=False)

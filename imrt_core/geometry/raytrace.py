@@ -26,6 +26,8 @@ from .beams_eye_view import BeamGeometry
 AIR_LIMIT = 0.01
 #: Relative electron density that marks the skin: half way from air to tissue.
 SKIN_LEVEL = 0.4
+#: Water-equivalent depth at which the skin has been passed even where nothing reaches that level.
+LIGHT_SKIN_MM = 3.0
 #: Length over which the mean density upstream of a point is taken, mm (weight falls by e).
 DENSITY_LENGTH_MM = 20.0
 
@@ -103,7 +105,8 @@ class DepthGrid:
     ----------
     depth_mm, density : ndarray, shape (rows, columns, planes)
         Radiological depth, and the mean relative density just upstream (exponential weight over
-        :data:`DENSITY_LENGTH_MM`, 1 before the skin).
+        :data:`DENSITY_LENGTH_MM`). The mean starts as 1 and takes note of densities from one voxel below the skin on:
+        the ramp from air to tissue of an image's voxels is not light tissue.
     beam : BeamGeometry
         Whose rays.
     origin_mm : tuple of float
@@ -168,6 +171,7 @@ def depth_grid(
         _index_from_bld(rays, beam),
         np.array([lower[0], lower[1], pitch, top, step, beam.sad_mm]),
         float(np.exp(-step / DENSITY_LENGTH_MM)),
+        max(round(rays.finest_mm / step), 1),
         depth,
         density,
     )
@@ -257,14 +261,17 @@ def _index_from_bld(rays: RayVolume, beam: BeamGeometry) -> NDArray[np.float64]:
 @kernel()
 def trilinear(array: Any, z: float, y: float, x: float) -> Any:
     """Trilinear value at an index that lies within the array, at least one voxel from its upper ends."""
-    k, j, i = int(z), int(y), int(x)
+    # Unsigned indices: numba then leaves out Python's wrap-around of negative ones, a third of the time here.
+    k, j, i = np.uintp(z), np.uintp(y), np.uintp(x)
+    one = np.uintp(1)
+    k1, j1, i1 = k + one, j + one, i + one
     fz, fy, fx = np.float32(z - k), np.float32(y - j), np.float32(x - i)
-    a, b = array[k, j, i], array[k, j + 1, i]
-    c, d = array[k + 1, j, i], array[k + 1, j + 1, i]
-    a += fx * (array[k, j, i + 1] - a)
-    b += fx * (array[k, j + 1, i + 1] - b)
-    c += fx * (array[k + 1, j, i + 1] - c)
-    d += fx * (array[k + 1, j + 1, i + 1] - d)
+    a, b = array[k, j, i], array[k, j1, i]
+    c, d = array[k1, j, i], array[k1, j1, i]
+    a += fx * (array[k, j, i1] - a)
+    b += fx * (array[k, j1, i1] - b)
+    c += fx * (array[k1, j, i1] - c)
+    d += fx * (array[k1, j1, i1] - d)
     a += fy * (b - a)
     c += fy * (d - c)
     return a + fz * (c - a)
@@ -300,7 +307,9 @@ def _look_up_all(array: Any, index: Any, found: Any) -> None:
 
 
 @kernel(parallel=True)
-def _cast_rays(array: Any, index_from_bld: Any, geometry: Any, keep: float, depth: Any, density: Any) -> None:
+def _cast_rays(
+    array: Any, index_from_bld: Any, geometry: Any, keep: float, skin_planes: int, depth: Any, density: Any
+) -> None:
     u0, v0, pitch, top, step, sad = geometry
     rows, columns, planes = depth.shape
     a = index_from_bld
@@ -321,6 +330,7 @@ def _cast_rays(array: Any, index_from_bld: Any, geometry: Any, keep: float, dept
             dk = a[2, 0] * dx + a[2, 1] * dy - a[2, 2] * step
             total = 0.0
             mean = 1.0
+            skin = planes
             first, last = _inside(k, dk, array.shape[0] - 1.0, 0, planes - 1)
             first, last = _inside(j, dj, array.shape[1] - 1.0, first, last)
             first, last = _inside(i, di, array.shape[2] - 1.0, first, last)
@@ -330,7 +340,9 @@ def _cast_rays(array: Any, index_from_bld: Any, geometry: Any, keep: float, dept
             for n in range(first, last):
                 value = trilinear(array, k + n * dk, j + n * dj, i + n * di)
                 total += value * length
-                if total > 0.0:
+                if skin == planes and (value >= SKIN_LEVEL or total > LIGHT_SKIN_MM):
+                    skin = n
+                if n >= skin + skin_planes:
                     mean = keep * mean + (1.0 - keep) * value
                 ray_depth[n + 1] = total
                 ray_density[n + 1] = mean
