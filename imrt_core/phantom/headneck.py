@@ -61,8 +61,8 @@ def head_and_neck(*, seed: int) -> Anatomy:
 
 def _node_chain(space: Space, side: float, *, top: float, bottom: float, radius: float = 1.0) -> Level:
     """Return the jugular chain, levels II to IV."""
-    path = np.array([(30, 10, 22), (33, 8, 2), (38, 6, -20), (38, 2, -50), (36, -2, -80), (33, 0, -115)], dtype=float)
-    semi = np.array([(6, 8, 6), (8, 11, 8), (10.5, 14, 8), (10.5, 13, 8), (10, 12, 8), (11, 11, 7)], dtype=float)
+    path = np.array([(29, 10, 22), (31, 8, 2), (35, 6, -20), (37, 2, -50), (36, -2, -80), (33, 0, -115)], dtype=float)
+    semi = np.array([(6, 8, 6), (7, 10, 8), (9, 13, 8), (10.5, 13, 8), (10, 12, 8), (11, 11, 7)], dtype=float)
     level = tube(space, path * (side, 1, 1), semi * radius)
     cut = np.maximum(bottom - space.z, space.z - top).astype(np.float32)
     return level.cut_by(cut)
@@ -73,15 +73,15 @@ def _targets(canvas: Canvas, *, avoid: Level, body: Level) -> tuple[Region, ...]
     space = canvas.space
     primary = ellipsoid(space, (17, -19, -10), (15, 16, 20))
     canvas.paint(primary, 62, texture_hu=8)
-    node = ellipsoid(space, (39, 4, -30), (10, 13, 14))
+    node = ellipsoid(space, (37, 4, -34), (9.5, 13, 13))
     canvas.paint(node, 58, texture_hu=8)
     spine = stack(space, [(z, 0, spine_y(z) + 10, 22, 19, 30) for z in range(-160, 36, 14)])
     skin = body.grown(-_SKIN_MM)
     high = primary.grown(3) | node.grown(3)
-    middle = ellipsoid(space, (12, -21, -10), (21, 20, 28)) | _node_chain(space, _LEFT, top=8, bottom=-72, radius=1.12)
+    middle = ellipsoid(space, (13, -18, -10), (19, 18, 26)) | _node_chain(space, _LEFT, top=0, bottom=-72, radius=1.06)
     low = (
-        _node_chain(space, _LEFT, top=22, bottom=-112)
-        | _node_chain(space, _RIGHT, top=6, bottom=-112)
+        _node_chain(space, _LEFT, top=18, bottom=-112)
+        | _node_chain(space, _RIGHT, top=2, bottom=-112)
         | ellipsoid(space, (0, -17, 8), (20, 9, 22))
     )
     clinical, planning = [], []
