@@ -159,6 +159,28 @@ def _table(runs: list[PatientRun], failures: list[Failure]) -> Table:
     return table
 
 
+def _answer(runs: list[PatientRun], failures: list[Failure]) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "patients": [asdict(run) for run in runs],
+        "failed": [asdict(failure) for failure in failures],
+        "median_seconds": float(np.median([run.seconds for run in runs])) if runs else None,
+        "within_limits": sum(
+            run.shift_error_mm <= SHIFT_LIMIT_MM and run.rotation_error_deg <= ROTATION_LIMIT_DEG for run in runs
+        ),
+        "limits": {
+            "shift_mm": SHIFT_LIMIT_MM,
+            "rotation_deg": ROTATION_LIMIT_DEG,
+            "median_seconds": MEDIAN_SECONDS_LIMIT,
+        },
+    }
+
+
+def _save(path: Path, answer: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(answer, indent=1) + "\n")
+
+
 def main() -> None:
     """Run the benchmark; exits 0 when it ran to the end, whatever the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.daily", description=__doc__)
@@ -186,25 +208,11 @@ def main() -> None:
             except StepFailedError as error:
                 failures.append(Failure(npz.stem, error.step, str(error)))
                 progress.print(f"    [red]failed[/red] {failures[-1]}")
-    answer = {
-        "schema_version": 1,
-        "patients": [asdict(run) for run in runs],
-        "failed": [asdict(failure) for failure in failures],
-        "median_seconds": float(np.median([run.seconds for run in runs])) if runs else None,
-        "within_limits": sum(
-            run.shift_error_mm <= SHIFT_LIMIT_MM and run.rotation_error_deg <= ROTATION_LIMIT_DEG for run in runs
-        ),
-        "limits": {
-            "shift_mm": SHIFT_LIMIT_MM,
-            "rotation_deg": ROTATION_LIMIT_DEG,
-            "median_seconds": MEDIAN_SECONDS_LIMIT,
-        },
-    }
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps(answer, indent=1) + "\n")
+            if options.save:
+                # After every patient: a long run that is stopped keeps what it found.
+                _save(options.save, _answer(runs, failures))
     if options.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(_answer(runs, failures)) + "\n")
     else:
         Console().print(_table(runs, failures))
 
