@@ -49,8 +49,8 @@ def radiological_depth(red: Volume, source: NDArray[np.float64], point: NDArray[
     return float(np.sum(solid.sample(source + t[:, None] * (point - source), outside=0.0)) * length / count)
 
 
-def upstream_density(red: Volume, beam: BeamGeometry, point: NDArray[np.float64]) -> float:
-    """Exponentially weighted mean of density upstream of a point, over 20 mm along the axis.
+def upstream_density(red: Volume, beam: BeamGeometry, point: NDArray[np.float64], length_mm: float) -> float:
+    """Exponentially weighted mean of density upstream of a point, over a length along the axis.
 
     It is 1 until one voxel below the skin, the first density of 0.4.
     """
@@ -67,7 +67,7 @@ def upstream_density(red: Volume, beam: BeamGeometry, point: NDArray[np.float64]
         if value >= 0.4:
             skin = min(skin, distance)
         if distance >= skin + below:
-            mean += (value - mean) * (1 - np.exp(-step / 20.0))
+            mean += (value - mean) * (1 - np.exp(-step / length_mm))
     return mean
 
 
@@ -82,11 +82,12 @@ def influence(
     depth = radiological_depth(red, beam.source_lps, point)
     x, y, z = beam.to_bld(point)
     enlarge = beam.sad_mm / (beam.sad_mm - z)
-    density = min(max(upstream_density(red, beam, point), 0.25), 1.6)
+    near, far = (min(max(upstream_density(red, beam, point, length), 0.25), 1.6) for length in (20.0, 100.0))
     doses = []
     for low_u, low_v, high_u, high_v in bixels_mm:
         total = 0.0
         for amplitude, width in zip(model.amplitudes(depth), model.kernel_width_mm, strict=True):
+            density = near if width <= 10 else far
             sigma = math.hypot(model.source_sigma_mm, width * enlarge / density) * math.sqrt(2)
             part = amplitude
             for low, high, at in ((low_u, high_u, x * enlarge), (low_v, high_v, y * enlarge)):
@@ -95,3 +96,28 @@ def influence(
         middle = np.hypot((low_u + high_u) / 2, (low_v + high_v) / 2)
         doses.append(float(enlarge**2 * total * model.off_axis_fluence(middle)))
     return doses
+
+
+def gaussian_map_dose(
+    sigma_mm: NDArray[np.float64],
+    edges_u_mm: NDArray[np.float64],
+    edges_v_mm: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    u_mm: NDArray[np.float64],
+    v_mm: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Convolve cells with a Gaussian at every point, cell by cell; each point has a width of its own."""
+    dose = np.zeros(len(u_mm))
+    for n, (u, v, sigma) in enumerate(zip(u_mm, v_mm, sigma_mm, strict=True)):
+        for row in range(weights.shape[0]):
+            for column in range(weights.shape[1]):
+                part = weights[row, column]
+                for low, high, at in (
+                    (edges_u_mm[column], edges_u_mm[column + 1], u),
+                    (edges_v_mm[row], edges_v_mm[row + 1], v),
+                ):
+                    part *= 0.5 * (
+                        math.erf((high - at) / sigma / math.sqrt(2)) - math.erf((low - at) / sigma / math.sqrt(2))
+                    )
+                dose[n] += part
+    return dose

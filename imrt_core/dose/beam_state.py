@@ -15,6 +15,9 @@ from imrt_core.geometry.raytrace import RayVolume, depth_grid, look_up
 from imrt_core.machine import BeamModel
 from imrt_core.machine.beam_model import TABLE_STEP_MM
 
+#: Kernel components up to this width in water come from secondary electrons and scale with the density near by;
+#: wider ones come from scattered photons and scale with the mean over their free path.
+ELECTRON_WIDTH_MM = 10.0
 #: Mean density is limited to this range before it scales kernel widths: beyond, the scaling has no support.
 DENSITY_RANGE = (0.25, 1.6)
 
@@ -31,15 +34,17 @@ class BeamState:
         (SAD / r)², r along the beam axis.
     depth_mm : ndarray
         Radiological depth.
-    log_scale : ndarray
-        log s with s = SAD / (r·ρ): how much wider kernels are on the isocentre plane than in water at the isocentre.
+    log_scale_near, log_scale_far : ndarray
+        log s with s = SAD / (r·ρ): how much wider kernels are on the isocentre plane than in water at the isocentre, ρ
+        being the mean density upstream over the range of electrons and of scattered photons.
     """
 
     u_mm: NDArray[np.float32]
     v_mm: NDArray[np.float32]
     inverse_square: NDArray[np.float32]
     depth_mm: NDArray[np.float32]
-    log_scale: NDArray[np.float32]
+    log_scale_near: NDArray[np.float32]
+    log_scale_far: NDArray[np.float32]
 
     def amplitude(self, model: BeamModel, component: int) -> NDArray[np.float32]:
         """Return (SAD/r)²·A_k(depth) of every voxel for one component."""
@@ -53,17 +58,17 @@ class BeamState:
         """Smallest and largest u, smallest and largest v."""
         return float(self.u_mm.min()), float(self.u_mm.max()), float(self.v_mm.min()), float(self.v_mm.max())
 
-    @property
-    def log_scale_range(self) -> tuple[float, float]:
-        """Smallest and largest log s."""
-        return float(self.log_scale.min()), float(self.log_scale.max())
+    def log_scale(self, model: BeamModel, component: int) -> NDArray[np.float32]:
+        """Return the log s that a kernel component scales with."""
+        narrow = model.kernel_width_mm[component] <= ELECTRON_WIDTH_MM
+        return self.log_scale_near if narrow else self.log_scale_far
 
 
 def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float64]) -> BeamState:
     """Trace one beam to (n, 3) points in LPS mm."""
     cast = depth_grid(rays, beam, points_lps)
     count = len(points_lps)
-    arrays = [np.empty(count, dtype=np.float32) for _ in range(5)]
+    arrays = [np.empty(count, dtype=np.float32) for _ in range(6)]
     geometry = np.array(
         [beam.sad_mm, *cast.origin_mm, cast.pitch_mm, cast.top_mm, cast.step_mm, *np.log(DENSITY_RANGE)], dtype=float
     )
@@ -73,7 +78,8 @@ def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float
         np.array(beam.bld_from_lps),
         geometry,
         cast.depth_mm,
-        cast.density,
+        cast.near,
+        cast.far,
         *arrays,
     )
     return BeamState(*arrays)
@@ -86,12 +92,14 @@ def _trace(
     rotation: Any,
     geometry: Any,
     depths: Any,
-    densities: Any,
+    near: Any,
+    far: Any,
     u: Any,
     v: Any,
     inverse_square: Any,
     depth: Any,
-    log_scale: Any,
+    log_scale_near: Any,
+    log_scale_far: Any,
 ) -> None:
     sad, u0, v0, pitch, top, step, log_low, log_high = geometry
     for n in prange(points.shape[0]):
@@ -105,11 +113,14 @@ def _trace(
         row, column, plane = (y - v0) / pitch, (x - u0) / pitch, (top - z) / step
         # Above the first plane there is only air: depth 0, density 1.
         plane = max(plane, 0.0)
-        density = look_up(densities, row, column, plane)
         u[n], v[n] = x, y
         inverse_square[n] = enlarge * enlarge
         depth[n] = look_up(depths, row, column, plane)
-        log_scale[n] = np.log(enlarge) - min(max(np.log(max(density, np.float32(1e-6))), log_low), log_high)
+        log_near = np.log(max(look_up(near, row, column, plane), np.float32(1e-6)))
+        log_far = np.log(max(look_up(far, row, column, plane), np.float32(1e-6)))
+        log_enlarge = np.log(enlarge)
+        log_scale_near[n] = log_enlarge - min(max(log_near, log_low), log_high)
+        log_scale_far[n] = log_enlarge - min(max(log_far, log_low), log_high)
 
 
 @kernel(parallel=True)

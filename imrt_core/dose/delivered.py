@@ -258,8 +258,7 @@ def _add_dose(model: BeamModel, fluence: FluenceMap, state: BeamState, dose: NDA
             component,
             edges_u_mm=fluence.edges_u_mm,
             edges_v_mm=fluence.edges_v_mm,
-            log_scale=state.log_scale_range,
-            extent_mm=state.extent_mm,
+            state=state,
         )
         add_map(
             maps.spread(lattice),
@@ -267,7 +266,7 @@ def _add_dose(model: BeamModel, fluence: FluenceMap, state: BeamState, dose: NDA
             maps.scale,
             state.u_mm,
             state.v_mm,
-            state.log_scale,
+            state.log_scale(model, component),
             state.amplitude(model, component),
             dose,
         )

@@ -21,6 +21,8 @@ from scipy.special import ndtr
 from imrt_core._numba import kernel
 from imrt_core.machine import BeamModel
 
+from .beam_state import BeamState
+
 #: Node distance as a part of the width.
 NODES_PER_WIDTH = 4.0
 #: Step in log s between levels.
@@ -79,8 +81,7 @@ def gaussian_maps(
     *,
     edges_u_mm: NDArray[np.floating],
     edges_v_mm: NDArray[np.floating],
-    log_scale: tuple[float, float],
-    extent_mm: tuple[float, float, float, float],
+    state: BeamState,
 ) -> GaussianMaps:
     """Prepare the maps of one component.
 
@@ -92,11 +93,12 @@ def gaussian_maps(
         Which kernel component.
     edges_u_mm, edges_v_mm : ndarray
         Cell edges of the lattice, ascending, n + 1 each.
-    log_scale : tuple of float
-        Smallest and largest log s of the voxels.
-    extent_mm : tuple of float
-        Smallest and largest u, smallest and largest v of the voxels. Maps cover what of it the Gaussian reaches.
+    state : BeamState
+        Voxels: maps cover what the Gaussian reaches of them, and their width scales.
     """
+    scales = state.log_scale(model, component)
+    log_scale = float(scales.min()), float(scales.max())
+    extent_mm = state.extent_mm
     count = max(int(np.ceil((log_scale[1] - log_scale[0]) / LEVEL_STEP)) + 1, 2)
     level_step = max((log_scale[1] - log_scale[0]) / (count - 1), 1e-6)
     widths = model.widths_mm(np.exp(log_scale[0] + level_step * np.arange(count)))[:, component]

@@ -6,9 +6,10 @@ open bixel, every Gaussian component integrated exactly over the square::
     A = (SAD/r)² · Σ_k A_k(d) · G_k(u) · G_k(v) · (primary fluence at the bixel's centre)
 
 *Density correction.* Depth is radiological, traced from the source through the density volume along the voxel's own
-ray (attenuation, and all that depends on depth). Laterally, kernel widths grow as 1/ρ with ρ the mean relative
-electron density just upstream (O'Connor's theorem with a local density [1]_), limited to 0.25 … 1.6. Scatter from
-structures beside the ray is not told apart: in and behind lung expect errors of several percent.
+ray (attenuation, and all that depends on depth). Laterally, kernel widths grow as 1/ρ (O'Connor's theorem with a local
+density [1]_), ρ being the mean relative electron density upstream, limited to 0.25 … 1.6: over 20 mm for the narrow
+components (secondary electrons), over 100 mm for the wide ones (scattered photons). Structures beside the ray are not
+seen and backscatter does not change: in and behind lung expect errors of several percent (``docs/physics.md``).
 
 *Storage.* Narrow components are stored entry by entry within a reach of 3.5 widths, never beyond ``cutoff_mm``. Wide
 components (phantom and head scatter) would fill the matrix with numbers that hardly change from bixel to bixel; they
@@ -53,9 +54,10 @@ _BLOCKS = 16
 
 @dataclass(frozen=True, eq=False)
 class WideComponent:
-    """One component that is applied through maps: ``amplitude`` of every voxel, and the operator."""
+    """One component that is applied through maps: the operator, and width scale and amplitude of every voxel."""
 
     maps: GaussianMaps
+    log_scale: NDArray[np.float32]
     amplitude: NDArray[np.float32]
 
 
@@ -103,9 +105,9 @@ class BeamBlock:
     def nbytes(self) -> int:
         """Bytes of everything that products with this block read."""
         arrays: list[NDArray[Any]] = [self.run_pointer, self.entry_pointer, self.run_start, self.run_length]
-        arrays += [self.values, self.state.u_mm, self.state.v_mm, self.state.log_scale]
+        arrays += [self.values, self.state.u_mm, self.state.v_mm]
         for part in self.wide:
-            arrays += [part.amplitude, *part.maps.across_u, *part.maps.across_v]
+            arrays += [part.log_scale, part.amplitude, *part.maps.across_u, *part.maps.across_v]
         return sum(array.nbytes for array in arrays)
 
     def add_dose(self, weights: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
@@ -121,7 +123,7 @@ class BeamBlock:
         state = self.state
         for part in self.wide:
             maps, spread = part.maps, part.maps.spread(lattice * self.fluence)
-            add_map(spread, maps.levels, maps.scale, state.u_mm, state.v_mm, state.log_scale, part.amplitude, dose)
+            add_map(spread, maps.levels, maps.scale, state.u_mm, state.v_mm, part.log_scale, part.amplitude, dose)
 
     def backproject(self, voxel_values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return this beam's part of Aᵀ·g, one value per bixel."""
@@ -140,7 +142,7 @@ class BeamBlock:
         state = self.state
         for part in self.wide:
             maps, spread = part.maps, np.zeros((_BLOCKS, part.maps.size))
-            seen = (state.u_mm, state.v_mm, state.log_scale, part.amplitude)
+            seen = (state.u_mm, state.v_mm, part.log_scale, part.amplitude)
             gather_map(voxel_values, maps.levels, maps.scale, *seen, spread)
             lattice += maps.gather(spread.sum(axis=0)) * self.fluence
         return np.asarray(lattice.ravel()[self.bixels.lattice_position])
@@ -347,8 +349,10 @@ def _beam_block(
     stored = [n for n, width in enumerate(model.kernel_width_mm) if width <= cutoff_mm / 4]
     wide = [n for n in range(model.components) if n not in stored]
 
-    scale = np.exp(state.log_scale)
-    widths = [np.hypot(model.source_sigma_mm, scale * model.kernel_width_mm[n]).astype(np.float32) for n in stored]
+    widths = [
+        np.hypot(model.source_sigma_mm, np.exp(state.log_scale(model, n)) * model.kernel_width_mm[n]).astype(np.float32)
+        for n in stored
+    ]
     sigma = np.stack(widths) if stored else np.empty((0, len(points)), np.float32)
     amplitude = np.stack([state.amplitude(model, n) for n in stored]) if stored else sigma
     # Half a bixel's diagonal more: a bixel counts by its centre.
@@ -389,9 +393,9 @@ def _beam_block(
                 n,
                 edges_u_mm=(first_u + np.arange(nu + 1)) * bixels.width_mm,
                 edges_v_mm=(first_v + np.arange(nv + 1)) * bixels.width_mm,
-                log_scale=state.log_scale_range,
-                extent_mm=state.extent_mm,
+                state=state,
             ),
+            state.log_scale(model, n),
             state.amplitude(model, n),
         )
         for n in wide

@@ -28,8 +28,10 @@ AIR_LIMIT = 0.01
 SKIN_LEVEL = 0.4
 #: Water-equivalent depth at which the skin has been passed even where nothing reaches that level.
 LIGHT_SKIN_MM = 3.0
-#: Length over which the mean density upstream of a point is taken, mm (weight falls by e).
-DENSITY_LENGTH_MM = 20.0
+#: Lengths over which mean densities upstream of a point are taken, mm (weight falls by e): the range of secondary
+#: electrons, and the mean free path of scattered photons of 0.5 MeV in water.
+NEAR_MM = 20.0
+FAR_MM = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,9 +105,9 @@ class DepthGrid:
 
     Parameters
     ----------
-    depth_mm, density : ndarray, shape (rows, columns, planes)
-        Radiological depth, and the mean relative density just upstream (exponential weight over
-        :data:`DENSITY_LENGTH_MM`). The mean starts as 1 and takes note of densities from one voxel below the skin on:
+    depth_mm, near, far : ndarray, shape (rows, columns, planes)
+        Radiological depth, and the mean relative densities upstream with exponential weight over :data:`NEAR_MM` and
+        :data:`FAR_MM`. A mean starts as 1 and takes note of densities from one voxel below the skin on:
         the ramp from air to tissue of an image's voxels is not light tissue.
     beam : BeamGeometry
         Whose rays.
@@ -118,7 +120,8 @@ class DepthGrid:
     """
 
     depth_mm: NDArray[np.float32]
-    density: NDArray[np.float32]
+    near: NDArray[np.float32]
+    far: NDArray[np.float32]
     beam: BeamGeometry
     origin_mm: tuple[float, float]
     pitch_mm: float
@@ -165,17 +168,18 @@ def depth_grid(
         raise GeometryError("the source is inside the patient", found=f"patient {top:.0f} mm above the isocentre")
     planes = max(int(np.ceil((top - bottom) / step)) + 1, 2)
     depth = np.empty((rows, columns, planes), dtype=np.float32)
-    density = np.empty_like(depth)
+    near, far = np.empty_like(depth), np.empty_like(depth)
     _cast_rays(
         rays.array,
         _index_from_bld(rays, beam),
         np.array([lower[0], lower[1], pitch, top, step, beam.sad_mm]),
-        float(np.exp(-step / DENSITY_LENGTH_MM)),
+        np.exp([-step / NEAR_MM, -step / FAR_MM]),
         max(round(rays.finest_mm / step), 1),
         depth,
-        density,
+        near,
+        far,
     )
-    return DepthGrid(depth, density, beam, (float(lower[0]), float(lower[1])), pitch, top, step)
+    return DepthGrid(depth, near, far, beam, (float(lower[0]), float(lower[1])), pitch, top, step)
 
 
 def radiological_depths(rays: RayVolume, beam: BeamGeometry, points_lps: ArrayLike) -> NDArray[np.float64]:
@@ -308,7 +312,7 @@ def _look_up_all(array: Any, index: Any, found: Any) -> None:
 
 @kernel(parallel=True)
 def _cast_rays(
-    array: Any, index_from_bld: Any, geometry: Any, keep: float, skin_planes: int, depth: Any, density: Any
+    array: Any, index_from_bld: Any, geometry: Any, keep: Any, skin_planes: int, depth: Any, near: Any, far: Any
 ) -> None:
     u0, v0, pitch, top, step, sad = geometry
     rows, columns, planes = depth.shape
@@ -329,25 +333,29 @@ def _cast_rays(
             dj = a[1, 0] * dx + a[1, 1] * dy - a[1, 2] * step
             dk = a[2, 0] * dx + a[2, 1] * dy - a[2, 2] * step
             total = 0.0
-            mean = 1.0
+            near_mean, far_mean = 1.0, 1.0
             skin = planes
             first, last = _inside(k, dk, array.shape[0] - 1.0, 0, planes - 1)
             first, last = _inside(j, dj, array.shape[1] - 1.0, first, last)
             first, last = _inside(i, di, array.shape[2] - 1.0, first, last)
-            ray_depth, ray_density = depth[row, column], density[row, column]
+            ray_depth, ray_near, ray_far = depth[row, column], near[row, column], far[row, column]
             ray_depth[: first + 1] = 0.0
-            ray_density[: first + 1] = 1.0
+            ray_near[: first + 1] = 1.0
+            ray_far[: first + 1] = 1.0
             for n in range(first, last):
                 value = trilinear(array, k + n * dk, j + n * dj, i + n * di)
                 total += value * length
                 if skin == planes and (value >= SKIN_LEVEL or total > LIGHT_SKIN_MM):
                     skin = n
                 if n >= skin + skin_planes:
-                    mean = keep * mean + (1.0 - keep) * value
+                    near_mean = keep[0] * near_mean + (1.0 - keep[0]) * value
+                    far_mean = keep[1] * far_mean + (1.0 - keep[1]) * value
                 ray_depth[n + 1] = total
-                ray_density[n + 1] = mean
+                ray_near[n + 1] = near_mean
+                ray_far[n + 1] = far_mean
             ray_depth[max(first, last) + 1 :] = total
-            ray_density[max(first, last) + 1 :] = mean
+            ray_near[max(first, last) + 1 :] = near_mean
+            ray_far[max(first, last) + 1 :] = far_mean
 
 
 @kernel(parallel=True)

@@ -119,11 +119,12 @@ def test_density_upstream() -> None:
     beam = BeamGeometry(0.0, (0.0, 0.0, 0.0), "HFS")
     cast = depth_grid(ray_volume(Volume(red, grid)), beam, np.array([[0.0, 0.0, 0.0], [1.0, 149.0, 1.0]]))
     y = np.arange(cast.depth_mm.shape[2]) * cast.step_mm - cast.top_mm
-    middle = cast.density[1, 1]
+    middle = cast.near[1, 1]
     assert middle[np.argmin(np.abs(y + 150))] == pytest.approx(1.0, abs=1e-6)
     assert middle[np.argmin(np.abs(y + 40))] == pytest.approx(1.0, abs=1e-6)
     assert middle[np.argmin(np.abs(y - 115))] == pytest.approx(0.3, abs=0.01)
     assert middle[np.argmin(np.abs(y + 31.5 - 20))] == pytest.approx(0.3 + 0.7 / np.e, abs=0.03)
+    assert cast.far[1, 1][np.argmin(np.abs(y + 31.5 - 100))] == pytest.approx(0.3 + 0.7 / np.e, abs=0.03)
 
 
 def test_refusals() -> None:
