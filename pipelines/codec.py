@@ -37,8 +37,10 @@ def to_document(value: Any, arrays: dict[str, NDArray[Any]] | None = None) -> An
         For an object that is neither plain data nor a dataclass or enumeration of this project, or for an array where
         ``arrays`` is None.
     """
+    if isinstance(value, Enum):  # before str and int: a StrEnum is both
+        return {"$enum": _name_of(type(value)), "value": value.value}
     if value is None or isinstance(value, bool | str):
-        return value.value if isinstance(value, Enum) else value
+        return value
     if isinstance(value, np.ndarray):
         if arrays is None:
             raise TypeError("an array cannot be kept in a .json file; use .npz")
@@ -47,8 +49,6 @@ def to_document(value: Any, arrays: dict[str, NDArray[Any]] | None = None) -> An
         return {"$array": key}
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(value, Enum):
-        return {"$enum": _name_of(type(value)), "value": value.value}
     if isinstance(value, bool | int):
         return value
     if isinstance(value, float):

@@ -121,10 +121,8 @@ def add_course(
                 create_course(record, dicom=dicom, protocol_text=text, machine_text=unit_toml, replace=replace)
                 with open_ledger() as ledger:
                     ledger.add_course(record)
-                    ledger.add_files(
-                        course, "", "planning", _files(folder.planning), root=folder.path
-                    )
-            return _planned(folder, record, instance, on_stage)
+                    ledger.add_files(course, "", "planning", _files(folder.planning), root=folder.path)
+            return _planned(folder, instance, on_stage)
     except (CourseError, StorageError):
         raise
     except InputRefusedError as error:
@@ -158,9 +156,7 @@ def load_added(folder: CourseFolder) -> AddedCourse:
     )
 
 
-def _planned(
-    folder: CourseFolder, record: CourseRecord, instance: DagsterInstance, on_stage: Callable[[str], None] | None
-) -> AddedCourse:
+def _planned(folder: CourseFolder, instance: DagsterInstance, on_stage: Callable[[str], None] | None) -> AddedCourse:
     try:
         add_course_partition(instance, folder.course)
         run_job("planning_job", folder.course, instance=instance, on_stage=on_stage)

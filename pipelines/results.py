@@ -1,7 +1,7 @@
 """What the stages hand to one another, where the libraries' own types do not say it all.
 
-Every type here is stored by :mod:`pipelines.codec`. Frames: *planning* is the planning CT's LPS, *day* that of the image
-of the day as acquired, before the couch moved.
+Every type here is stored by :mod:`pipelines.codec`. Frames: *planning* is the planning CT's LPS, *day* that of the
+image of the day as acquired, before the couch moved.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imrt_core.dose import BeamDose
-from imrt_core.evaluate import DVH, GoalResult, GoalRow
+from imrt_core.evaluate import DVH, GoalResult, GoalRow, TargetCoverage
 from imrt_core.patient import PatientImage, Plan, PlanningData, RigidTransform, StructureSet, Volume
 from registration import AppliedShift, CouchShift
 
@@ -171,6 +171,8 @@ class DayDensity:
         Quality verdict.
     reasons : tuple of str
         Why not.
+    fat_error_hu, muscle_error_hu : float
+        Mean error of the tissue checks; NaN where too little of the tissue is seen.
     figures : mapping of str to float
         For the report.
     """
@@ -181,6 +183,8 @@ class DayDensity:
     curve: str
     passed: bool
     reasons: tuple[str, ...]
+    fat_error_hu: float
+    muscle_error_hu: float
     figures: Mapping[str, float]
 
 
@@ -200,10 +204,11 @@ class DayDose:
 
 @dataclass(frozen=True, eq=False)
 class GoalsOfDay:
-    """The goals table with the DVHs of today, course scale."""
+    """The goals table with the DVHs of today and the coverage of the CTVs, course scale."""
 
     rows: tuple[GoalRow, ...]
     dvhs: Mapping[str, DVH]
+    coverage: tuple[TargetCoverage, ...]
 
 
 @dataclass(frozen=True, eq=False)

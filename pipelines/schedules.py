@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dagster import DagsterRunStatus, RunRequest, RunsFilter, ScheduleEvaluationContext, SkipReason, schedule
+from dagster import (
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    RunRequest,
+    RunsFilter,
+    ScheduleEvaluationContext,
+    SkipReason,
+    schedule,
+)
 
 from .intake import outstanding
 from .jobs import fraction_job
@@ -18,7 +26,12 @@ _UNDER_WAY = [
 ]
 
 
-@schedule(job=fraction_job, cron_schedule="30 5 * * *", name="daily_fractions")
+@schedule(
+    job=fraction_job,
+    cron_schedule="30 5 * * *",
+    name="daily_fractions",
+    default_status=DefaultScheduleStatus.RUNNING,
+)
 def daily_fractions(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
     """Yield one run per outstanding fraction; its key holds the day, so that a failed one is tried again tomorrow.
 

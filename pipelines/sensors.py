@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from dagster import RunRequest, SensorEvaluationContext, SensorResult, SkipReason, sensor
+from dagster import DefaultSensorStatus, RunRequest, SensorEvaluationContext, SensorResult, SkipReason, sensor
 
 from imrt_core.patient import InputRefusedError
 
@@ -26,7 +26,7 @@ from .partitions import partition_key
 from .store import FractionFolder
 
 
-@sensor(job=fraction_job, minimum_interval_seconds=15)
+@sensor(job=fraction_job, minimum_interval_seconds=15, default_status=DefaultSensorStatus.RUNNING)
 def incoming_folder_sensor(context: SensorEvaluationContext) -> SensorResult | SkipReason:
     """Look at ``incoming`` and start a run for every complete setup series.
 

@@ -1,7 +1,8 @@
 """Reports over HTTP, read-only, on loopback: the web UI's links need ``http://`` (``file://`` does not open from it).
 
-Only files below the ``report`` folders of the course store are served, by course and fraction; nothing else can be
-named. A strict content policy lets a report load nothing from elsewhere.
+Only files in the ``report`` folders of the course store are served, under the paths that they have there (so that a
+course report's links to its fractions work from disk and from here); nothing else can be named. A strict content
+policy lets a report load nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _MEDIA = {".html": "text/html; charset=utf-8", ".pdf": "application/pdf", ".json
 def report_url(course: str, fraction: str, name: str) -> str:
     """Return the link of a report; ``IGRT_REPORT_URL`` sets the base (default ``http://127.0.0.1:3001``)."""
     base = os.environ.get("IGRT_REPORT_URL", f"http://127.0.0.1:{DEFAULT_PORT}").rstrip("/")
-    return f"{base}/reports/{course}/{fraction}/{name}" if fraction else f"{base}/reports/{course}/{name}"
+    return f"{base}/reports/{course}/{fraction}/report/{name}" if fraction else f"{base}/reports/{course}/report/{name}"
 
 
 def report_app() -> Starlette:
@@ -46,8 +47,8 @@ def report_app() -> Starlette:
     return Starlette(
         routes=[
             Route("/", _index, methods=["GET"]),
-            Route("/reports/{course}/{name}", _report, methods=["GET"]),
-            Route("/reports/{course}/{fraction}/{name}", _report, methods=["GET"]),
+            Route("/reports/{course}/report/{name}", _report, methods=["GET"]),
+            Route("/reports/{course}/{fraction}/report/{name}", _report, methods=["GET"]),
         ]
     )
 
@@ -75,13 +76,13 @@ async def _index(_request: Request) -> Response:
     rows = []
     for course in courses():
         links = [
-            f'<a href="/reports/{course.course}/{f.key}/{name}">{f.key}</a>'
+            f'<a href="/reports/{course.course}/{f.key}/report/{name}">{f.key}</a>'
             for f in course.fractions()
             for name in ("fraction_report.html",)
             if (f.report / name).is_file()
         ]
         if (course.report / "course_report.html").is_file():
-            links.insert(0, f'<a href="/reports/{course.course}/course_report.html">course</a>')
+            links.insert(0, f'<a href="/reports/{course.course}/report/course_report.html">course</a>')
         rows.append(f"<li>{escape(course.course)}: {' · '.join(links) or 'no report yet'}</li>")
     body = f"<!doctype html><html lang=en><title>igrt reports</title><h1>Reports</h1><ul>{''.join(rows)}</ul></html>"
     return HTMLResponse(body, headers=_HEADERS)

@@ -152,9 +152,7 @@ def record_delivery(course: CourseFolder, fraction: str | int, delivery: Deliver
     record = course.record()
     place = course.fraction(fraction)
     if place.number > record.fractions:
-        raise CourseError(
-            "the course has fewer fractions", found=place.key, expected=f"<= fx{record.fractions:02d}"
-        )
+        raise CourseError("the course has fewer fractions", found=place.key, expected=f"<= fx{record.fractions:02d}")
     if place.delivery() is not None and not force:
         raise CourseError(
             "the fraction is recorded already",

@@ -162,7 +162,7 @@ class FractionAnswer(Answer):
     stage_seconds: dict[str, float]
 
     def must_look(self) -> bool:
-        """A person must look at a review, and plan again after ``replan``."""
+        """Tell that a person must look at a review, and plan again after ``replan``."""
         return self.decision in ("review", "replan")
 
     def as_text(self) -> RenderableType:

@@ -88,7 +88,9 @@ def course_answer(added: AddedCourse, *, seconds: float | None = None) -> Course
     reasons = [f"engine not validated for this plan: {text}" for text in baseline.gate_reasons]
     if baseline.gate_passed is not False:
         reasons = []
-    reasons += [f"hard goal not met by the plan: {g.goal} ({g.value:.1f})" for g in baseline.goals if g.goal.hard and not g.ok]
+    reasons += [
+        f"hard goal not met by the plan: {g.goal} ({g.value:.1f})" for g in baseline.goals if g.goal.hard and not g.ok
+    ]
     return CourseAnswer(
         course=record.course,
         protocol=record.protocol,

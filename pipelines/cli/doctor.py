@@ -135,4 +135,6 @@ def _disk() -> CheckAnswer:
     folder = home()
     existing = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(existing).free / 1e9
-    return CheckAnswer(name="free disk", status="ok" if free > _LEAST_FREE_GB else "note", found=f"{free:.0f} GB at {Path(existing)}")
+    return CheckAnswer(
+        name="free disk", status="ok" if free > _LEAST_FREE_GB else "note", found=f"{free:.0f} GB at {Path(existing)}"
+    )

@@ -62,7 +62,9 @@ def record(
     applied_shift: Annotated[
         str | None, typer.Option(help="V,LNG,LAT[,PITCH,ROLL,YAW] that the table made, mm and degrees.")
     ] = None,
-    plan: Annotated[str, typer.Option(help="UID of the plan that was delivered; the plan of record if not given.")] = "",
+    plan: Annotated[
+        str, typer.Option(help="UID of the plan that was delivered; the plan of record if not given.")
+    ] = "",
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> RecordAnswer:

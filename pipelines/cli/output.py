@@ -49,13 +49,14 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exist
 console = Console(stderr=True)
 
 
-class Answer(BaseModel):
-    """Base of what the commands print.
-
-    :meth:`must_look` tells that a person must look: exit code 4.
-    """
+class Part(BaseModel):
+    """Base of everything printed: frozen, no unknown fields, finite numbers only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Answer(Part):
+    """Base of the objects that commands print; :meth:`must_look` tells that a person must look: exit code 4."""
 
     schema_version: Literal[1] = 1
 

@@ -23,7 +23,7 @@ from ..images import load_image
 from ..protocol import load_protocol
 from ..stages.dose import density
 from ..stages.planning import planning_position, with_derived
-from ..stages.planning_here import LABEL_OF_RECORD, objectives_of
+from ..stages.plans import LABEL_OF_RECORD, objectives_of
 from ..structure_names import match_structures, renamed
 from .answers import GoalAnswer, number, status_text
 from .output import Answer, ForceOption, JsonOption, answering, refuse_existing

@@ -54,11 +54,11 @@ def ui(
         os.environ["IGRT_REPORT_URL"] = base
         # Our own packages by folder: a foreign folder called "pipelines" where the user stands must not shadow them.
         root = Path(pipelines.__file__).resolve().parents[1]
+        command = [sys.executable, "-P", "-m", "dagster", "dev", "-m", "pipelines.definitions", "-d", str(root)]
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dagster", "dev", "-m", "pipelines.definitions", "-d", str(root)]
-            + ["-h", "127.0.0.1", "-p", str(port)],
+            [*command, "-h", "127.0.0.1", "-p", str(port)],
             cwd=root,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]).rstrip(":")},
+            env={**os.environ, "PYTHONPATH": str(root)},
             stdout=sys.stderr,
             start_new_session=True,
         )

@@ -5,10 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from imrt_core.dicom import find_series, read_image, read_machine_isocentre
+from imrt_core.geometry.margins import expand
 from imrt_core.machine import Machine
-from imrt_core.patient import IdentityError, Scanner
-from registration import CouchShift, RigidMatch, applied_shift, couch_shift, patient_motion_lps
+from imrt_core.patient import IdentityError, Scanner, Volume
+from imrt_core.patient.contours import mask_from_structure
+from registration import (
+    CouchShift,
+    RigidMatch,
+    applied_shift,
+    couch_shift,
+    patient_motion_lps,
+    register_rigid,
+    warp,
+)
 from registration.couch import TableLimits
 
 from ..course_record import CourseRecord, DeliveryRecord, SetupImage
@@ -77,6 +89,25 @@ def _position(
         return None, "", ("the patient position is absent: neither image, RTPLAN nor option states it",)
     source, position = next(iter(found.items()))
     return position, source, ()
+
+
+def match_of_day(planning: Planning, image: DayImage, isocentre_lps: Point, protocol: Protocol) -> RigidMatch:
+    """Match the planning CT to the image of the day, stated at the planned isocentre.
+
+    Bone is matched, or what lies near the targets where the protocol says so.
+    """
+    ct = planning.data.ct.hu
+    region = None
+    if protocol.registration.roi_margin_mm is not None:
+        targets = [target.name for target in protocol.targets if target.name in planning.data.structures]
+        mask = np.max([mask_from_structure(planning.data.structures[n], ct.grid).array for n in targets], axis=0)
+        region = expand(ct.with_array(mask), protocol.registration.roi_margin_mm)
+    return register_rigid(ct, image.image.hu, fixed_roi=region, centre_lps=isocentre_lps)
+
+
+def on_planning_grid(planning: Planning, image: DayImage, match: RigidMatch) -> Volume:
+    """Return the image of the day on the planning CT's voxels by the match alone."""
+    return warp(image.image.hu, match.moving_from_fixed, like=planning.data.ct.hu.grid, outside=-1000.0)
 
 
 def imager_of(scanner: Scanner) -> str:
@@ -157,9 +188,7 @@ def shift_of_day(
     """
     position = image.image.patient_position
     if machine_isocentre_lps is None or position is None:
-        reasons = tuple(
-            text for text in (*(image.notes if position is None else ()), machine_isocentre_source) if text
-        )
+        reasons = tuple(text for text in (*(image.notes if position is None else ()), machine_isocentre_source) if text)
         return DayShift(
             exact=None,
             applied=None,
@@ -212,5 +241,3 @@ def shift_of_day(
         patient_position=position,
         reasons=applied.reasons,
     )
-
-

@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from imrt_core.dose import PlanDose, plan_dose
+from imrt_core.dose import PlanDose, dose_grid_for, plan_dose
 from imrt_core.evaluate import DVH, dvh
 from imrt_core.machine import DensityCurve, Machine, relative_electron_density
-from imrt_core.patient import Grid, Plan, StructureError, StructureSet, Volume
+from imrt_core.patient import Grid, InputRefusedError, Plan, StructureError, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
+from registration import DayStructures
 
 from ..course_record import DeliveryRecord
 from ..results import DayDensity, DayDose, DayShift, Withheld
 
 #: Voxels of every dose that goals are judged on.
-DOSE_SPACING_MM = (2.5, 2.5, 2.5)
+DOSE_SPACING_MM = 2.5
 
 
 def density(hu: Volume, structures: StructureSet, curve: DensityCurve) -> tuple[Volume, tuple[str, ...]]:
@@ -33,24 +34,26 @@ def density(hu: Volume, structures: StructureSet, curve: DensityCurve) -> tuple[
         raise StructureError("the density needs EXTERNAL", found=", ".join(structures.names), expected="EXTERNAL")
     top = curve.points[-1][0]
     beyond = int(np.count_nonzero(hu.array > top))
-    warnings = (
-        (f"{beyond} voxels above the density curve ({top:g} HU) took its last density",) if beyond else ()
-    )
+    warnings = (f"{beyond} voxels above the density curve ({top:g} HU) took its last density",) if beyond else ()
     red = relative_electron_density(hu, curve, external=mask_from_structure(external, hu.grid), saturate=True)
     return red, warnings
 
 
-def dose_grid(around: Grid, structures: StructureSet, *, margin_mm: float = 10.0) -> Grid:
-    """Return the dose grid: EXTERNAL with a margin, within ``around``, at :data:`DOSE_SPACING_MM`."""
+def dose_grid(around: Grid, structures: StructureSet) -> Grid:
+    """Return the dose grid that covers EXTERNAL within an image.
+
+    Raises
+    ------
+    StructureError
+        If there is no EXTERNAL.
+    """
     external = structures.external()
-    grid = around.resampled(DOSE_SPACING_MM)
     if external is None:
-        return grid
-    points = np.concatenate([c.points_lps for c in external.contours])
-    index = grid.to_index(np.stack([points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm]))
-    lower = np.clip(np.floor(index.min(axis=0)), 0, None).astype(int)
-    upper = np.clip(np.ceil(index.max(axis=0)) + 1, None, grid.shape[::-1]).astype(int)
-    return grid.cropped(lower, upper)
+        raise StructureError("a dose grid needs EXTERNAL", found=", ".join(structures.names), expected="EXTERNAL")
+    # Slices of the dose divide the image's height evenly: organs that run through it must not end half a slice outside.
+    height_mm = around.shape[0] * around.spacing_mm[2]
+    slice_mm = height_mm / np.ceil(height_mm / DOSE_SPACING_MM)
+    return dose_grid_for(around, external, spacing_mm=(DOSE_SPACING_MM, DOSE_SPACING_MM, float(slice_mm)))
 
 
 def with_isocentre(plan: Plan, isocentre_lps: tuple[float, float, float]) -> Plan:
@@ -70,21 +73,22 @@ def as_delivered(plan: Plan, delivery: DeliveryRecord | None) -> Plan:
     """Return the plan with the MU that were recorded for each beam, where a delivery was partial."""
     if delivery is None or delivery.delivered != "partial":
         return plan
+    recorded = delivery.mu_by_beam
     return replace(
-        plan, beams=tuple(replace(beam, mu=delivery.mu_by_beam.get(beam.name, 0.0)) for beam in plan.beams)
+        plan, beams=tuple(replace(b, mu=recorded[b.name]) for b in plan.beams if recorded.get(b.name, 0.0) > 0)
     )
 
 
-def dose_after_shift(
+def dose_of_day(
     plan: Plan,
     day: DayDensity | Withheld,
+    structures: DayStructures | Withheld,
     shift: DayShift,
     machine: Machine,
     *,
-    grid: Grid,
     delivery: DeliveryRecord | None = None,
 ) -> DayDose | Withheld:
-    """Compute one fraction of a plan on today's anatomy as it lies after the shift.
+    """Compute one fraction of the plan of record on today's anatomy as it lies after the shift.
 
     The plan's isocentre becomes the machine isocentre of the day; the patient's grid is carried along by the table's
     motion (no resampling), so that what the table cannot do stays in the dose; the result is carried back.
@@ -92,28 +96,36 @@ def dose_after_shift(
     Parameters
     ----------
     plan : Plan
-        Plan of record, or a plan of the day.
+        Plan of record.
     day : DayDensity
         Electron density, day frame as acquired.
+    structures : DayStructures
+        EXTERNAL of the day bounds the dose grid.
     shift : DayShift
         Gives machine isocentre, motion and patient position.
-    grid : Grid
-        Dose grid, day frame as acquired.
+    machine : Machine
+        Beam model.
     delivery : DeliveryRecord or None
         Recorded MU of a partial delivery.
     """
     if isinstance(day, Withheld):
         return day
+    if isinstance(structures, Withheld):
+        return structures
     if shift.motion is None or shift.machine_isocentre_lps is None or shift.patient_position is None:
         return Withheld("beam dose needs the machine isocentre and the patient position: " + "; ".join(shift.reasons))
     started = time.perf_counter()
-    result: PlanDose = plan_dose(
-        with_isocentre(as_delivered(plan, delivery), shift.machine_isocentre_lps),
-        day.red.with_grid(day.red.grid.transformed(shift.motion)),
-        machine,
-        dose_grid=grid.transformed(shift.motion),
-        patient_position=shift.patient_position,
-    )
+    try:
+        grid = dose_grid(day.red.grid, structures.structures)
+        result: PlanDose = plan_dose(
+            with_isocentre(as_delivered(plan, delivery), shift.machine_isocentre_lps),
+            day.red.with_grid(day.red.grid.transformed(shift.motion)),
+            machine,
+            dose_grid=grid.transformed(shift.motion),
+            patient_position=shift.patient_position,
+        )
+    except InputRefusedError as error:
+        return Withheld(str(error))
     return DayDose(
         fraction_dose_gy=result.fraction_dose_gy.with_grid(grid),
         beams=result.beams,

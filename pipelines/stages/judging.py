@@ -1,11 +1,8 @@
-"""Baseline with its gate, accumulation, the goals table and the decision."""
+"""Baseline with its gate, the goals table and the decision."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from imrt_core.dose import PlanDose
 from imrt_core.evaluate import (
@@ -20,12 +17,14 @@ from imrt_core.evaluate import (
     gamma,
     judge_goals,
 )
-from imrt_core.evaluate.accumulation import Accumulation, FractionDose, accumulate, pull_back
-from imrt_core.patient import DisplacementField, Goal, Plan, PlanningData, RigidTransform, Volume
+from imrt_core.evaluate.accumulation import Accumulation
+from imrt_core.patient import Goal, PlanningData, Volume
+from registration import DayStructures, DeformableMatch, RigidMatch
 
-from ..course_record import CourseRecord, DeliveryRecord
+from ..course_record import CourseRecord
 from ..protocol import Protocol
-from ..results import Baseline, DayDose, DayShift, GoalsOfDay, Withheld
+from ..results import Baseline, DayDensity, DayDose, DayImage, DayShift, GoalsOfDay, Planning, Withheld
+from . import anatomy
 from .dose import course_dvhs
 
 #: Gate of CLINICAL "Dose": gamma 3 %/2 mm, goals and prescription against the planning system's dose.
@@ -39,7 +38,7 @@ def judged_names(protocol: Protocol, goals: Sequence[Goal]) -> tuple[str, ...]:
 
 
 def baseline_of(
-    data: PlanningData, plan: Plan, dose: PlanDose, course: CourseRecord, protocol: Protocol, course_dose_gy: Volume
+    data: PlanningData, dose: PlanDose, course: CourseRecord, protocol: Protocol, course_dose_gy: Volume
 ) -> Baseline:
     """Judge our dose of the plan of record, and compare it with the planning system's.
 
@@ -47,8 +46,6 @@ def baseline_of(
     ----------
     data : PlanningData
         With RTPLAN and RTDOSE where they came.
-    plan : Plan
-        Plan of record.
     dose : PlanDose
         Our dose of one fraction.
     course, protocol
@@ -127,221 +124,128 @@ def _prescription_faults(data: PlanningData, course: CourseRecord, tps: Mapping[
     return []
 
 
-@dataclass(frozen=True, eq=False)
-class DeliveredFraction:
-    """An earlier fraction as the store knows it.
-
-    Parameters
-    ----------
-    number : int
-        From 1.
-    fraction_dose_gy : Volume
-        Day frame, of the plan that was delivered.
-    moving_from_fixed : DisplacementField or RigidTransform
-        Planning points to points of the day.
-    delivery : DeliveryRecord or None
-        None: assumed.
-    findings : tuple of Finding
-        Of its decision.
-    """
-
-    number: int
-    fraction_dose_gy: Volume
-    moving_from_fixed: DisplacementField | RigidTransform
-    delivery: DeliveryRecord | None
-    findings: tuple[Finding, ...]
-
-
-def accumulated_to(
-    number: int,
-    earlier: Sequence[DeliveredFraction],
-    today: DayDose,
-    today_from_fixed: DisplacementField | RigidTransform,
-    *,
-    delivered_today: DeliveryRecord | None,
-    planned_course_gy: Volume,
-    planned_fractions: int,
-    not_delivered: frozenset[int] = frozenset(),
-) -> tuple[Accumulation, tuple[str, ...]]:
-    """Sum what was delivered before fraction ``number`` (and in it, where recorded) and project to the end.
-
-    A fraction without an image of its own takes the dose of the nearest earlier one that has one, or of the plan; it
-    is "assumed", as is everything that was not recorded.
-
-    Parameters
-    ----------
-    number : int
-        Today's fraction.
-    earlier : sequence of DeliveredFraction
-        Computed fractions before today.
-    today, today_from_fixed
-        Today's dose, day frame, and the map from planning to day.
-    delivered_today : DeliveryRecord or None
-        A record of today's delivery: then today counts as delivered.
-    planned_course_gy : Volume
-        Baseline, planning frame.
-    planned_fractions : int
-        Of the course.
-    not_delivered : frozenset of int
-        Numbers of fractions recorded as not delivered.
-
-    Returns
-    -------
-    Accumulation, tuple of str
-        With sentences on what was assumed.
-    """
-    grid = planned_course_gy.grid
-    planned_gy = planned_course_gy.with_array(planned_course_gy.array / np.float32(planned_fractions))
-    by_number = {fraction.number: fraction for fraction in earlier}
-    pulled: dict[int, Volume] = {}
-    fractions: list[FractionDose] = []
-    standing_in: dict[int, list[int]] = {}
-    source = 0
-    for n in range(1, number):
-        if n in by_number:
-            source = n
-        if n in not_delivered:
-            continue
-        if source not in pulled:
-            pulled[source] = _pulled(by_number[source], planned_gy) if source else planned_gy
-        recorded = n in by_number and by_number[n].delivery is not None
-        if n not in by_number:
-            standing_in.setdefault(source, []).append(n)
-        fractions.append(
-            FractionDose(
-                number=n, dose_gy=pulled[source], moving_from_fixed=RigidTransform.identity(), assumed=not recorded
-            )
-        )
-    today_gy = _filled(pull_back(today.fraction_dose_gy, today_from_fixed, grid=grid), planned_gy)
-    if delivered_today is not None and delivered_today.delivered != "none":
-        fractions.append(
-            FractionDose(number=number, dose_gy=today_gy, moving_from_fixed=RigidTransform.identity())
-        )
-    notes = [
-        f"fractions {_ranges(numbers)} have no image: assumed as "
-        + (f"fx{source:02d}" if source else "planned")
-        for source, numbers in sorted(standing_in.items())
-    ]
-    result = accumulate(
-        fractions,
-        grid=grid,
-        planned_fractions=planned_fractions,
-        remaining_fraction_gy=today_gy,
-        planned_fraction_gy=planned_gy,
-    )
-    return result, tuple(notes)
-
-
-def _pulled(fraction: DeliveredFraction, planned_gy: Volume) -> Volume:
-    dose = pull_back(fraction.fraction_dose_gy, fraction.moving_from_fixed, grid=planned_gy.grid)
-    return _filled(dose, planned_gy)
-
-
-def _filled(dose_gy: Volume, planned_gy: Volume) -> Volume:
-    """Where the dose of a day does not reach, the planned fraction stands in."""
-    array = np.asarray(dose_gy.array, dtype=np.float32)
-    return dose_gy.with_array(np.where(np.isnan(array), planned_gy.array, array).astype(np.float32))
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Return ``2–17, 19`` for sorted numbers."""
-    parts: list[list[int]] = []
-    for n in numbers:
-        if parts and n == parts[-1][1] + 1:
-            parts[-1][1] = n
-        else:
-            parts.append([n, n])
-    return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in parts)
-
-
-def goals_today(
-    baseline: Baseline,
+def goals_of_day(
     course: CourseRecord,
     protocol: Protocol,
-    *,
-    today: Mapping[str, DVH],
-    accumulated: Mapping[str, DVH] | None,
-    projected: Mapping[str, DVH] | None,
-) -> GoalsOfDay:
-    """Build the goals table of the day from DVHs in course scale."""
+    planning: Planning,
+    baseline: Baseline,
+    structures: DayStructures | Withheld,
+    today: DayDose | Withheld,
+    accumulated: Accumulation | Withheld,
+) -> GoalsOfDay | Withheld:
+    """Build the goals table of the day, course scale.
+
+    ``today`` is judged on today's structures; ``accumulated`` and ``projected`` on the planning structures.
+    """
+    if isinstance(structures, Withheld):
+        return structures
+    if isinstance(today, Withheld):
+        return today
+    if isinstance(accumulated, Withheld):
+        return accumulated
     goals = [Goal.parse(text) for text in course.goals]
+    names = judged_names(protocol, goals)
+    highest = max(course.prescription_gy.values())
+    drawn = planning.data.structures
+    dvhs = course_dvhs(
+        names, structures.structures, today.fraction_dose_gy, factor=course.fractions, prescription_gy=highest
+    )
+    projected = course_dvhs(names, drawn, accumulated.projected_gy, factor=1.0, prescription_gy=highest)
+    so_far = None
+    if accumulated.delivered:
+        so_far = course_dvhs(names, drawn, accumulated.accumulated_gy, factor=1.0, prescription_gy=highest)
+    lost = sorted({goal.structure for goal in goals} - set(dvhs))
+    if lost:
+        return Withheld(f"not on the image of the day: {', '.join(lost)}")
     targets = {target.name for target in protocol.targets}
     rows = compare_goals(
         goals,
         planned=baseline.dvhs,
-        today=today,
-        accumulated=accumulated,
+        today=dvhs,
+        accumulated=so_far,
         projected=projected,
         is_plan_only=lambda structure: structure in targets,
     )
-    return GoalsOfDay(rows=rows, dvhs=today)
+    return GoalsOfDay(rows=rows, dvhs=dvhs, coverage=_coverage(protocol, baseline, dvhs, projected))
 
 
-def coverage(
-    protocol: Protocol,
-    baseline: Baseline,
-    today: Mapping[str, DVH],
-    projected: Mapping[str, DVH] | None,
+def _coverage(
+    protocol: Protocol, baseline: Baseline, today: Mapping[str, DVH], projected: Mapping[str, DVH]
 ) -> tuple[TargetCoverage, ...]:
     """Return near-minimum doses of the CTVs: what delivered-dose triggers use."""
-    found = []
-    for target in protocol.targets:
-        ctv = target.ctv
-        if ctv and ctv in baseline.dvhs and ctv in today:
-            found.append(
-                TargetCoverage(
-                    name=ctv,
-                    prescription_gy=target.dose_gy,
-                    planned_d98_gy=baseline.dvhs[ctv].metric("D98%[Gy]"),
-                    today_d98_gy=today[ctv].metric("D98%[Gy]"),
-                    projected_d98_gy=projected[ctv].metric("D98%[Gy]") if projected and ctv in projected else None,
-                )
-            )
-    return tuple(found)
+    return tuple(
+        TargetCoverage(
+            name=ctv,
+            prescription_gy=target.dose_gy,
+            planned_d98_gy=baseline.dvhs[ctv].metric("D98%[Gy]"),
+            today_d98_gy=today[ctv].metric("D98%[Gy]"),
+            projected_d98_gy=projected[ctv].metric("D98%[Gy]"),
+        )
+        for target in protocol.targets
+        if (ctv := target.ctv) and ctv in baseline.dvhs and ctv in today and ctv in projected
+    )
 
 
 def decision_of_day(
-    *,
+    course: CourseRecord,
     protocol: Protocol,
+    planning: Planning,
     baseline: Baseline,
-    position_known: Check,
-    match: Check,
+    image: DayImage,
+    match: RigidMatch,
     shift: DayShift,
-    deformable: Check,
-    density: Check,
-    outside_image: tuple[str, ...],
-    contour_change_mm: float,
-    ctv_volume_change_percent: tuple[tuple[str, float], ...],
+    deformation: DeformableMatch | Withheld,
+    structures: DayStructures | Withheld,
+    density: DayDensity | Withheld,
     goals: GoalsOfDay | Withheld,
-    covered: tuple[TargetCoverage, ...],
-    remaining_fractions: int,
+    *,
+    number: int,
+    planned_course_gy: Volume,
     previous: Sequence[tuple[Finding, ...]],
 ) -> Decision:
-    """Put the evidence together and decide."""
+    """Put the evidence together and decide.
+
+    Parameters
+    ----------
+    planned_course_gy : Volume
+        Baseline; says which part of a hard-limit organ must be in the image.
+    number : int
+        Today's fraction.
+    previous : sequence of tuple of Finding
+        Findings of the earlier fractions, oldest first.
+    """
     residual = shift.residual
-    engine = Check(passed=baseline.gate_passed, reasons=baseline.gate_reasons)
+    change = anatomy.body_change(planning, image, match, density)
+    position = image.image.patient_position
     return decide(
         Evidence(
-            identity=position_known,
-            match=match,
+            identity=Check(passed=position is not None, reasons=image.notes),
+            match=Check(passed=match.quality.passed, reasons=match.quality.reasons),
             shift_mm=shift.used.shift_mm if shift.used else None,
             shift_deg=shift.used.rotation_deg if shift.used else None,
-            shift_limits=Check(
-                passed=shift.applied.within_limits if shift.applied else False,
-                reasons=shift.reasons,
-            ),
+            shift_limits=Check(passed=shift.applied.within_limits if shift.applied else False, reasons=shift.reasons),
             residual_mm=max(map(abs, residual.shift_mm)) if residual else 0.0,
             residual_deg=max(map(abs, residual.rotation_deg)) if residual else 0.0,
-            deformable=deformable,
-            outside_image=outside_image,
-            density=density,
-            contour_change_mm=contour_change_mm,
-            ctv_volume_change_percent=ctv_volume_change_percent,
-            baseline=engine,
+            deformable=_verdict(deformation),
+            outside_image=anatomy.outside_image(planning, course, protocol, image, match, planned_course_gy),
+            density=(
+                Check(passed=False, reasons=(density.reason,))
+                if isinstance(density, Withheld)
+                else Check(passed=density.passed, reasons=density.reasons)
+            ),
+            contour_change_mm=0.0 if isinstance(change, Withheld) else change.largest_mm,
+            ctv_volume_change_percent=anatomy.ctv_changes(planning, structures),
+            baseline=Check(passed=baseline.gate_passed, reasons=baseline.gate_reasons),
             goals=goals.rows if isinstance(goals, GoalsOfDay) else (),
-            coverage=covered,
-            remaining_fractions=remaining_fractions,
+            coverage=goals.coverage if isinstance(goals, GoalsOfDay) else (),
+            remaining_fractions=course.fractions - number + 1,
             previous=tuple(previous),
         ),
         protocol.decision,
     )
+
+
+def _verdict(deformation: DeformableMatch | Withheld) -> Check:
+    if isinstance(deformation, Withheld):
+        return Check(passed=False, reasons=(deformation.reason,))
+    return Check(passed=deformation.quality.passed, reasons=deformation.quality.reasons)

@@ -22,6 +22,7 @@ def test_domain_objects_come_back_equal(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back["volume"].array, volume.array)
     assert back["volume"].array.dtype == np.float32 and back["volume"].grid == grid
     np.testing.assert_array_equal(back["field"].vectors_mm, field.vectors_mm)
+    assert type(back["goals"][0].metric.kind) is type(goal.metric.kind)
     assert back["goals"] == (goal, None) and math.isnan(back["number"]) and back["text"] == "é"
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from imrt_core.dicom import uid_from
 from imrt_core.evaluate import Decision, Verdict
+from imrt_core.evaluate.accumulation import Accumulation
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import Machine
 from imrt_core.machine.density import AIR
@@ -26,17 +26,15 @@ from imrt_core.optimize.objectives import (
 )
 from imrt_core.patient import (
     Contour,
-    DisplacementField,
     GeometryError,
     Goal,
-    Grid,
     Plan,
     RigidTransform,
     Structure,
     StructureSet,
     Volume,
 )
-from registration import warp, warp_structures
+from registration import DayStructures, DeformableMatch, warp, warp_structures
 
 from ..course_record import CourseRecord
 from ..protocol import ObjectiveRule, Protocol
@@ -116,7 +114,7 @@ def plan_of_day(
     decision: Decision,
     record: Plan,
     density: DayDensity | Withheld,
-    structures: StructureSet | Withheld,
+    structures: DayStructures | Withheld,
     shift: DayShift,
     course: CourseRecord,
     protocol: Protocol,
@@ -124,8 +122,8 @@ def plan_of_day(
     *,
     fraction: int,
     image_uid: str,
-    accumulated_gy: Volume | None,
-    fixed_from_day: DisplacementField | RigidTransform | None,
+    accumulated: Accumulation | Withheld,
+    deformation: DeformableMatch | Withheld,
 ) -> PlanForDay:
     """Keep the plan of record, or make the plan that the decision asks for.
 
@@ -139,7 +137,7 @@ def plan_of_day(
         No plan is computed while a person must look.
     record : Plan
         Plan of record.
-    density, structures : DayDensity, StructureSet
+    density, structures : DayDensity, DayStructures
         Day frame as acquired.
     shift : DayShift
         Machine isocentre, motion, position.
@@ -149,10 +147,10 @@ def plan_of_day(
         Today's number.
     image_uid : str
         Series of the day, for the new plan's UID.
-    accumulated_gy : Volume or None
+    accumulated : Accumulation
         Delivered so far, planning frame; background of a replan.
-    fixed_from_day : DisplacementField or RigidTransform or None
-        Points of the day to planning points.
+    deformation : DeformableMatch
+        Brings that dose to today's anatomy.
     """
     if not decision.plan_wanted:
         reason = (
@@ -172,10 +170,10 @@ def plan_of_day(
     started = time.perf_counter()
     replan = decision.decision is Verdict.REPLAN
     remaining = course.fractions - fraction + 1
-    red, after = moved_patient(density.red, structures, shift.motion)
+    red, after = moved_patient(density.red, structures.structures, shift.motion)
     background = None
-    if replan and accumulated_gy is not None and fixed_from_day is not None:
-        on_day = warp(accumulated_gy, fixed_from_day, like=density.red.grid)
+    if replan and not isinstance(accumulated, Withheld) and not isinstance(deformation, Withheld):
+        on_day = warp(accumulated.accumulated_gy, deformation.fixed_from_moving, like=density.red.grid)
         background = moved_volume(on_day, shift.motion, outside=0.0)
     result = reoptimise(
         red,
@@ -191,7 +189,7 @@ def plan_of_day(
         objectives=objectives_of(protocol, after),
         background_gy=background,
         # A label that cannot be mistaken for the plan of record.
-        label=f"RSRCH {'REPLAN' if replan else 'DAY'} FX{fraction:02d}",
+        label=f"RSRCH {'REPL' if replan else 'DAY'} FX{fraction:02d}",
         plan_uid=uid_from(record.sop_instance_uid, image_uid, str(fraction), decision.decision.value),
     )
     return _adapted(result, after, shift.motion, decision, seconds=time.perf_counter() - started)
@@ -220,9 +218,7 @@ def _adapted(
     )
 
 
-def moved_patient(
-    red: Volume, structures: StructureSet, motion: RigidTransform
-) -> tuple[Volume, StructureSet]:
+def moved_patient(red: Volume, structures: StructureSet, motion: RigidTransform) -> tuple[Volume, StructureSet]:
     """Return density and structures as they lie after the table has moved, on grids along the LPS axes.
 
     A pure translation moves the grid and the points; with a rotation both are resampled (contours must be planar).

@@ -1,0 +1,95 @@
+"""Change of the body's outer contour between two masks: weight loss, swelling, a shoulder that lies elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..patient.errors import GeometryError, StructureError
+from ..patient.volume import Volume
+
+#: The largest change is this percentile of the surface distances: single voxels are noise of the mask.
+_LARGEST_PERCENTILE = 99.0
+#: Slices at either end are left out: there the mask ends because the image does.
+_END_SLICES = 2
+
+
+@dataclass(frozen=True)
+class ContourChange:
+    """How far the outer contour moved.
+
+    Parameters
+    ----------
+    largest_mm : float
+        99th percentile of the distances from either surface to the other.
+    mean_mm : float
+        Mean of the same distances.
+    where_lps : tuple of float
+        Surface voxel with the largest distance.
+    outward : bool
+        Whether there is more body there today than planned.
+    """
+
+    largest_mm: float
+    mean_mm: float
+    where_lps: tuple[float, float, float]
+    outward: bool
+
+
+def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None) -> ContourChange:
+    """Compare two body masks slice by slice, in the plane.
+
+    Parameters
+    ----------
+    planned, today : Volume
+        Masks of fractions 0 … 1 on the same grid, in the same frame: the planned body carried along by the match, and
+        the body of the day.
+    seen : Volume, optional
+        Where the image of the day shows anything; surfaces elsewhere are not compared.
+
+    Raises
+    ------
+    GeometryError
+        If the grids differ.
+    StructureError
+        If a mask is empty where it is compared.
+    """
+    for other in (today, seen):
+        if other is not None and not planned.grid.matches(other.grid):
+            raise GeometryError("masks must be on the same grid", found=str(other.grid), expected=str(planned.grid))
+    one, two = planned.array >= 0.5, today.array >= 0.5
+    visible = np.ones_like(one) if seen is None else seen.array >= 0.5
+    filled = np.flatnonzero(one.any(axis=(1, 2)) & two.any(axis=(1, 2)) & visible.any(axis=(1, 2)))
+    filled = filled[_END_SLICES : len(filled) - _END_SLICES]
+    _, dy, dx = planned.grid.spacing_mm[::-1]
+    distances: list[NDArray[np.float64]] = []
+    places: list[NDArray[np.int64]] = []
+    outward: list[NDArray[np.bool_]] = []
+    for k in filled:
+        a, b = (ndimage.binary_fill_holes(mask[k]) for mask in (one, two))
+        surfaces = [mask & ~ndimage.binary_erosion(mask, border_value=1) & visible[k] for mask in (a, b)]
+        for surface, other, grown in ((surfaces[1], a, True), (surfaces[0], b, False)):
+            # Distance to the other surface: outside it, or inside it, whichever side the voxel lies on.
+            outside = ndimage.distance_transform_edt(~other, sampling=(dy, dx))
+            inside = ndimage.distance_transform_edt(other, sampling=(dy, dx))
+            j, i = np.nonzero(surface)
+            beyond = outside[j, i] > 0
+            step = 0.5 * min(dx, dy)
+            distance = np.where(beyond, outside[j, i] - step, inside[j, i] - step)
+            distances.append(np.maximum(distance, 0.0))
+            places.append(np.stack([i, j, np.full_like(i, k)], axis=-1))
+            outward.append(beyond if grown else ~beyond)
+    if not distances or not sum(len(d) for d in distances):
+        raise StructureError("there is no body surface to compare", found=f"{len(filled)} slices in common")
+    all_mm = np.concatenate(distances)
+    worst = int(np.argmax(all_mm))
+    x, y, z = planned.grid.to_lps(np.concatenate(places)[worst])
+    return ContourChange(
+        largest_mm=float(np.percentile(all_mm, _LARGEST_PERCENTILE)),
+        mean_mm=float(all_mm.mean()),
+        where_lps=(float(x), float(y), float(z)),
+        outward=bool(np.concatenate(outward)[worst]),
+    )
