@@ -51,3 +51,14 @@ def test_licences_page_is_current() -> None:
     }
     assert listed == page
     assert "GPL-3" not in done.stdout
+
+
+def test_validation_page_holds_the_stored_figures() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import validation_tables as v; print(v.filled(v.PAGE.read_text()), end='')"],
+        cwd=ROOT / "tools",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == (ROOT / "docs" / "validation.md").read_text()

@@ -1,0 +1,98 @@
+"""Fill the tables of docs/validation.md between its markers from benchmarks/results/*.json.
+
+``<!-- table: NAME -->`` … ``<!-- end -->`` holds the table of ``benchmarks/results/NAME.json``; figures are never typed
+by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "validation.md"
+_BLOCK = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def _rows(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _daily(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            p["id"],
+            f"{p['shift_error_mm']:.2f}",
+            f"{p['rotation_error_deg']:.2f}",
+            f"{p['seconds']:.0f}",
+            f"{p['course_add_seconds']:.0f}",
+            ", ".join(p["decisions"]),
+            f"{p['goals_met']}/{p['goals_judged']}",
+            f"{p['dvh_mean_difference_gy']:.2f} / {p['dvh_d95_difference_gy']:.2f}",
+            str(p["reports_written"]),
+        ]
+        for p in result["patients"]
+    ]
+    rows += [
+        [f["id"], "failed", f["step"], "", "", f["message"][:80].replace("|", "/"), "", "", ""]
+        for f in result["failed"]
+    ]
+    head = [
+        "patient",
+        "shift error, mm",
+        "rotation error, °",
+        "s per fraction",
+        "s course add",
+        "decisions",
+        "plan goals met",
+        "DVH Δmean / ΔD95, Gy",
+        "reports",
+    ]
+    limits = result["limits"]
+    inside = f"{result['within_limits']} of {len(result['patients']) + len(result['failed'])} patients within"
+    median = result["median_seconds"]
+    return (
+        _rows(head, rows)
+        + f"\n{inside} {limits['shift_mm']} mm and {limits['rotation_deg']}°; "
+        + (f"median fraction {median:.0f} s (limit {limits['median_seconds']:.0f} s).\n" if median else "no figures.\n")
+    )
+
+
+def _eclipse_ent(result: dict[str, Any]) -> str:
+    rows = []
+    for s in result["structures"]:
+        ours, eclipse, cerr = s["ours"], s["eclipse"], s["cerr"]
+        verdict = ("agrees" if not s["disagreements"] else ", ".join(s["disagreements"])) if s["judged"] else "< 2 cc"
+        pairs = [f"{ours[k]:.2f} / {_or(eclipse, k)} / {_or(cerr, k)}" for k in ("volume_cc", "mean_gy", "d95_gy")]
+        rows.append([s["structure"], *pairs, verdict])
+    head = ["structure", "volume, cc: ours / Eclipse / CERR", "mean, Gy", "D95 %, Gy", "against Eclipse"]
+    return _rows(head, rows) + f"\n{result['agree']} of {result['judged']} structures of 2 cc and more agree fully.\n"
+
+
+def _or(values: dict[str, float] | None, key: str) -> str:
+    return "–" if not values or values.get(key) is None else f"{values[key]:.2f}"
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"daily": _daily, "eclipse_ent": _eclipse_ent}
+
+
+def filled(page: str) -> str:
+    """Return the page with every table that has results."""
+
+    def table(match: re.Match[str]) -> str:
+        file = ROOT / "benchmarks" / "results" / f"{match['name']}.json"
+        if not file.exists():
+            return match[0]
+        return f"{match[1]}{TABLES[match['name']](json.loads(file.read_text()))}{match[3]}"
+
+    return _BLOCK.sub(table, page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text()))
+    sys.stdout.write(f"filled {PAGE.relative_to(ROOT)}\n")
