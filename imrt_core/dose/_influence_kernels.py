@@ -140,11 +140,12 @@ def runs_times_weights(
 ) -> None:
     """Add A·w (w on the flattened lattice) to the dose of every voxel."""
     for n in prange(dose.shape[0]):
-        entry = entry_pointer[n]
+        # Unsigned indices: numba then leaves out Python's wrap-around of negative ones, which no vector loop survives.
+        entry = np.uintp(entry_pointer[n])
         total = np.float32(0.0)
         for run in range(run_pointer[n], run_pointer[n + 1]):
-            start = run_start[run]
-            length = run_length[run]
+            start = np.uintp(run_start[run])
+            length = np.uintp(run_length[run])
             for i in range(length):
                 total += values[entry + i] * lattice[start + i]
             entry += length
@@ -169,10 +170,10 @@ def runs_transposed(
             chunk_sum[:] = 0.0
             for n in range(chunk, min(chunk + CHUNK, last)):
                 value = voxel_values[n]
-                entry = entry_pointer[n]
+                entry = np.uintp(entry_pointer[n])
                 for run in range(run_pointer[n], run_pointer[n + 1]):
-                    start = run_start[run]
-                    length = run_length[run]
+                    start = np.uintp(run_start[run])
+                    length = np.uintp(run_length[run])
                     for i in range(length):
                         chunk_sum[start + i] += values[entry + i] * value
                     entry += length

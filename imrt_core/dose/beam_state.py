@@ -46,10 +46,11 @@ class BeamState:
     log_scale_near: NDArray[np.float32]
     log_scale_far: NDArray[np.float32]
 
-    def amplitude(self, model: BeamModel, component: int) -> NDArray[np.float32]:
-        """Return (SAD/r)²·A_k(depth) of every voxel for one component."""
-        table = np.ascontiguousarray(model.amplitude_table(float(self.depth_mm.max(initial=0.0)))[:, component])
-        found = np.empty_like(self.depth_mm)
+    def amplitude(self, model: BeamModel, components: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return (SAD/r)²·A_k(depth) of every voxel, shape (n, components)."""
+        deepest = float(self.depth_mm.max(initial=0.0))
+        table = np.ascontiguousarray(model.amplitude_table(deepest)[:, list(components)])
+        found = np.empty((len(self.depth_mm), len(components)), dtype=np.float32)
         _amplitude(table, self.depth_mm, self.inverse_square, found)
         return found
 
@@ -128,4 +129,6 @@ def _amplitude(table: Any, depth: Any, inverse_square: Any, found: Any) -> None:
     for n in prange(depth.shape[0]):
         position = depth[n] / np.float32(TABLE_STEP_MM)
         i = min(int(position), table.shape[0] - 2)
-        found[n] = inverse_square[n] * (table[i] + (position - np.float32(i)) * (table[i + 1] - table[i]))
+        for c in range(table.shape[1]):
+            value = table[i, c] + (position - np.float32(i)) * (table[i + 1, c] - table[i, c])
+            found[n, c] = inverse_square[n] * value

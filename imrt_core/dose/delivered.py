@@ -18,7 +18,7 @@ from imrt_core.geometry.raytrace import RayVolume, ray_depths, ray_volume, sourc
 from imrt_core.machine import BeamModel, Machine
 from imrt_core.patient import Beam, Grid, Plan, PlanError, Volume
 
-from .beam_state import BeamState, beam_state
+from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .fluence import FluenceMap, fluence_maps
 from .gaussian_maps import add_map, gaussian_maps
 from .grids import TISSUE_LEVEL, body_mask
@@ -252,10 +252,10 @@ def _add_dose(model: BeamModel, fluence: FluenceMap, state: BeamState, dose: NDA
     centres_v = (fluence.edges_v_mm[:-1] + fluence.edges_v_mm[1:]) / 2
     primary = model.off_axis_fluence(np.hypot(centres_v[:, None], centres_u[None, :]))
     lattice = (fluence.mu * primary).astype(np.float32)
-    for component in range(model.components):
+    for components in _groups(model):
         maps = gaussian_maps(
             model,
-            component,
+            components,
             edges_u_mm=fluence.edges_u_mm,
             edges_v_mm=fluence.edges_v_mm,
             state=state,
@@ -266,10 +266,17 @@ def _add_dose(model: BeamModel, fluence: FluenceMap, state: BeamState, dose: NDA
             maps.scale,
             state.u_mm,
             state.v_mm,
-            state.log_scale(model, component),
-            state.amplitude(model, component),
+            state.log_scale(model, components[0]),
+            state.amplitude(model, components),
             dose,
         )
+
+
+def _groups(model: BeamModel) -> list[tuple[int, ...]]:
+    """Narrow components one by one, each on nodes of its own; the wide ones together."""
+    narrow = [n for n, width in enumerate(model.kernel_width_mm) if width <= ELECTRON_WIDTH_MM]
+    wide = tuple(n for n in range(model.components) if n not in narrow)
+    return [*((n,) for n in narrow), *([wide] if wide else [])]
 
 
 def _axis_figures(rays: RayVolume, maps: list[FluenceMap]) -> dict[str, float]:

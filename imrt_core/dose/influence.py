@@ -42,7 +42,7 @@ from imrt_core.machine import BeamModel, Machine
 from imrt_core.patient import GeometryError, Grid, PlanError, Volume
 
 from . import _influence_kernels as kernels
-from .beam_state import BeamState, beam_state
+from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .bixels import Bixels
 from .gaussian_maps import GaussianMaps, add_map, gather_map, gaussian_maps
 
@@ -53,8 +53,8 @@ _BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class WideComponent:
-    """One component that is applied through maps: the operator, and width scale and amplitude of every voxel."""
+class WideComponents:
+    """Components that are applied through maps: the operator, and width scale and amplitude of every voxel."""
 
     maps: GaussianMaps
     log_scale: NDArray[np.float32]
@@ -79,7 +79,7 @@ class BeamBlock:
         Each run's first cell in the flattened lattice, and its number of cells.
     values : ndarray of float32
         Stored entries, Gy per MU.
-    wide : tuple of WideComponent
+    wide : tuple of WideComponents
         What is not stored.
     state : BeamState
         Voxels as this beam sees them.
@@ -93,7 +93,7 @@ class BeamBlock:
     run_start: NDArray[np.int32]
     run_length: NDArray[np.int32]
     values: NDArray[np.float32]
-    wide: tuple[WideComponent, ...]
+    wide: tuple[WideComponents, ...]
     state: BeamState
 
     @property
@@ -141,7 +141,7 @@ class BeamBlock:
         lattice = partial.sum(axis=0).reshape(nv, nu)
         state = self.state
         for part in self.wide:
-            maps, spread = part.maps, np.zeros((_BLOCKS, part.maps.size))
+            maps, spread = part.maps, np.zeros((_BLOCKS, *part.maps.shape))
             seen = (state.u_mm, state.v_mm, part.log_scale, part.amplitude)
             gather_map(voxel_values, maps.levels, maps.scale, *seen, spread)
             lattice += maps.gather(spread.sum(axis=0)) * self.fluence
@@ -354,7 +354,7 @@ def _beam_block(
         for n in stored
     ]
     sigma = np.stack(widths) if stored else np.empty((0, len(points)), np.float32)
-    amplitude = np.stack([state.amplitude(model, n) for n in stored]) if stored else sigma
+    amplitude = np.ascontiguousarray(state.amplitude(model, tuple(stored)).T) if stored else sigma
     # Half a bixel's diagonal more: a bixel counts by its centre.
     reach = np.minimum(STORED_WIDTHS * sigma.max(axis=0, initial=0.0) + 0.71 * bixels.width_mm, cutoff_mm)
     reach = reach.astype(np.float32)
@@ -387,17 +387,24 @@ def _beam_block(
         values,
     )
     operators = tuple(
-        WideComponent(
+        WideComponents(
             gaussian_maps(
                 model,
-                n,
+                group,
                 edges_u_mm=(first_u + np.arange(nu + 1)) * bixels.width_mm,
                 edges_v_mm=(first_v + np.arange(nv + 1)) * bixels.width_mm,
                 state=state,
             ),
-            state.log_scale(model, n),
-            state.amplitude(model, n),
+            state.log_scale(model, group[0]),
+            state.amplitude(model, group),
         )
-        for n in wide
+        for group in _groups(model, wide)
     )
     return BeamBlock(beam, bixels, fluence, run_pointer, entry_pointer, run_start, run_length, values, operators, state)
+
+
+def _groups(model: BeamModel, wide: list[int]) -> list[tuple[int, ...]]:
+    """Components that are not stored, together where they scale with the same density."""
+    electrons = tuple(n for n in wide if model.kernel_width_mm[n] <= ELECTRON_WIDTH_MM)
+    photons = tuple(n for n in wide if n not in electrons)
+    return [group for group in (electrons, photons) if group]

@@ -23,8 +23,8 @@ def state(count: int, seed: int) -> BeamState:
     return BeamState(u, v, ones, 50 * ones, scale, (scale / 2).astype(np.float32))
 
 
-def prepared(component: int, voxels: BeamState) -> GaussianMaps:
-    return gaussian_maps(MODEL, component, edges_u_mm=EDGES_U, edges_v_mm=EDGES_V, state=voxels)
+def prepared(components: tuple[int, ...], voxels: BeamState) -> GaussianMaps:
+    return gaussian_maps(MODEL, components, edges_u_mm=EDGES_U, edges_v_mm=EDGES_V, state=voxels)
 
 
 @pytest.mark.parametrize("component", [0, 1, 2, 3])
@@ -32,10 +32,10 @@ def test_against_the_naive_twin(component: int) -> None:
     """Within 0.6 % of the open field, 0.1 % on average, for every width and anywhere on or beside the field."""
     voxels = state(300, component)
     weights = np.random.default_rng(9).random((5, 9)).astype(np.float32)
-    maps = prepared(component, voxels)
+    maps = prepared((component,), voxels)
     dose = np.zeros(300, dtype=np.float32)
     log_scale = voxels.log_scale(MODEL, component)
-    two = np.full(300, 2.0, dtype=np.float32)
+    two = np.full((300, 1), 2.0, dtype=np.float32)
     add_map(maps.spread(weights), maps.levels, maps.scale, voxels.u_mm, voxels.v_mm, log_scale, two, dose)
     sigma = MODEL.widths_mm(np.exp(log_scale))[:, component]
     expected = naive_dose.gaussian_map_dose(sigma, EDGES_U, EDGES_V, weights, voxels.u_mm, voxels.v_mm)
@@ -48,13 +48,13 @@ def test_gather_is_the_transpose_of_spread_and_add() -> None:
     voxels = state(2000, 4)
     rng = np.random.default_rng(7)
     weights, values = rng.random((5, 9)).astype(np.float32), rng.normal(size=2000).astype(np.float32)
-    amplitude = rng.random(2000).astype(np.float32)
-    for component in (1, 3):
-        maps = prepared(component, voxels)
-        seen = (voxels.u_mm, voxels.v_mm, voxels.log_scale(MODEL, component), amplitude)
+    for components in ((1,), (2, 3)):
+        amplitude = rng.random((2000, len(components))).astype(np.float32)
+        maps = prepared(components, voxels)
+        seen = (voxels.u_mm, voxels.v_mm, voxels.log_scale(MODEL, components[0]), amplitude)
         dose = np.zeros(2000, dtype=np.float32)
         add_map(maps.spread(weights), maps.levels, maps.scale, *seen, dose)
-        partial = np.zeros((4, maps.size))
+        partial = np.zeros((4, *maps.shape))
         gather_map(values, maps.levels, maps.scale, *seen, partial)
         forward = float(dose.astype(float) @ values)
         backward = float(np.sum(maps.gather(partial.sum(axis=0)) * weights))
