@@ -40,7 +40,7 @@ class ContourChange:
 
 
 def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None) -> ContourChange:
-    """Compare two body masks slice by slice, in the plane.
+    """Compare the outlines of two body masks, by the distance in space to the other's surface.
 
     Parameters
     ----------
@@ -64,23 +64,26 @@ def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None
     visible = np.ones_like(one) if seen is None else seen.array >= 0.5
     filled = np.flatnonzero(one.any(axis=(1, 2)) & two.any(axis=(1, 2)) & visible.any(axis=(1, 2)))
     filled = filled[_END_SLICES : len(filled) - _END_SLICES]
-    _, dy, dx = planned.grid.spacing_mm[::-1]
+    dz, dy, dx = planned.grid.spacing_mm[::-1]
     distances: list[NDArray[np.float64]] = []
     places: list[NDArray[np.int64]] = []
     outward: list[NDArray[np.bool_]] = []
-    for k in filled:
-        a, b = (ndimage.binary_fill_holes(mask[k]) for mask in (one, two))
-        surfaces = [mask & ~ndimage.binary_erosion(mask, border_value=1) & visible[k] for mask in (a, b)]
-        for surface, other, grown in ((surfaces[1], a, True), (surfaces[0], b, False)):
+    if len(filled):
+        # In space, not slice by slice: where the outline jumps between slices (shoulders, the end of a scan), a match
+        # that is off by half a slice must not look like centimetres.
+        part = slice(int(filled[0]), int(filled[-1]) + 1)
+        solid = [np.stack([ndimage.binary_fill_holes(plane) for plane in mask[part]]) for mask in (one, two)]
+        step = 0.5 * min(dx, dy)
+        outlines = [_outline(mask) & visible[part] for mask in solid]
+        for surface, against, grown in ((outlines[1], solid[0], True), (outlines[0], solid[1], False)):
             # Distance to the other surface: outside it, or inside it, whichever side the voxel lies on.
-            outside = ndimage.distance_transform_edt(~other, sampling=(dy, dx))
-            inside = ndimage.distance_transform_edt(other, sampling=(dy, dx))
-            j, i = np.nonzero(surface)
-            beyond = outside[j, i] > 0
-            step = 0.5 * min(dx, dy)
-            distance = np.where(beyond, outside[j, i] - step, inside[j, i] - step)
+            outside = ndimage.distance_transform_edt(~against, sampling=(dz, dy, dx))
+            inside = ndimage.distance_transform_edt(against, sampling=(dz, dy, dx))
+            k, j, i = np.nonzero(surface)
+            beyond = outside[k, j, i] > 0
+            distance = np.where(beyond, outside[k, j, i] - step, inside[k, j, i] - step)
             distances.append(np.maximum(distance, 0.0))
-            places.append(np.stack([i, j, np.full_like(i, k)], axis=-1))
+            places.append(np.stack([i, j, k + part.start], axis=-1))
             outward.append(beyond if grown else ~beyond)
     if not distances or not sum(len(d) for d in distances):
         raise StructureError("there is no body surface to compare", found=f"{len(filled)} slices in common")
@@ -93,3 +96,9 @@ def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None
         where_lps=(float(x), float(y), float(z)),
         outward=bool(np.concatenate(outward)[worst]),
     )
+
+
+def _outline(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the outermost pixels of each slice; the caps at either end are no skin."""
+    in_plane = ndimage.generate_binary_structure(2, 1)[None]
+    return np.asarray(solid & ~ndimage.binary_erosion(solid, structure=in_plane, border_value=1))
