@@ -240,8 +240,8 @@ def warp_command(
     target = load_image(like)
     mapping = _read_mapping(transform)
     if inverse:
-        rigid = isinstance(mapping, RigidTransform)
-        mapping = mapping.inverse() if rigid else mapping.inverse_on(target.volume.grid)
+        grid = target.volume.grid
+        mapping = mapping.inverse() if isinstance(mapping, RigidTransform) else mapping.inverse_on(grid)
     if source.is_file() and not is_image_file(source) and dicom_kind(source) == "structures":
         if target.image is None:
             raise InputRefusedError(
