@@ -1,6 +1,9 @@
 """Sphinx configuration. Warnings are errors (see the Makefile)."""
 
+import importlib
+import pkgutil
 from importlib.metadata import version as _version
+from pathlib import Path
 
 project = "igrt"
 author = "The igrt developers"
@@ -25,3 +28,26 @@ autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 suppress_warnings = ["mystnb.unknown_mime_type"]
+suppress_warnings += ["ref.citation"]  # references of a whole module are listed, not cited one by one
+
+
+def _write_api_pages() -> None:
+    """Write one page per public module, so that the reference never lags behind the packages."""
+    folder = Path(__file__).parent / "api" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {}
+    for package in ("imrt_core", "registration"):
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not any(part.startswith("_") for part in module.name.split(".")):
+                directive = f".. automodule:: {module.name}\n   :members:\n"
+                wanted[f"{module.name}.md"] = f"# {module.name}\n\n```{{eval-rst}}\n{directive}```\n"
+    for page in folder.glob("*.md"):
+        if page.name not in wanted:
+            page.unlink()
+    for name, text in wanted.items():
+        page = folder / name
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+
+
+_write_api_pages()
