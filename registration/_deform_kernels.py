@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
 
-from ._kernels import _vector_at
+from ._field_kernels import _vector_at
 
 Array = NDArray[Any]
 
@@ -32,11 +32,10 @@ def _accumulate(
     cut: float,
     matrix: Array,
     vector: Array,
-    counts: Array,
 ) -> None:
     nz, ny, nx = fixed.shape
     mz, my, mx = moving.shape
-    cz, cy, cx = counts.shape
+    cz, cy, cx = vector.shape[:3]
     fk, fj, fi = factors[0], factors[1], factors[2]
     for ck in numba.prange(cz):
         u = np.empty(3)
@@ -114,7 +113,6 @@ def _accumulate(
                             matrix[ck, cj, ci, 5] += w * g[2] * g[2]
                             for c in range(3):
                                 vector[ck, cj, ci, c] -= w * g[c] * r
-                            counts[ck, cj, ci] += w0
 
 
 def accumulate(
@@ -129,7 +127,7 @@ def accumulate(
     factors: tuple[int, int, int],
     *,
     cut_hu: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sum the Gauss-Newton equations of ``moving(p + u(p)) − fixed(p)`` per lattice cell.
 
     Parameters
@@ -151,10 +149,10 @@ def accumulate(
 
     Returns
     -------
-    matrix (cz, cy, cx, 6) as xx, xy, xz, yy, yz, zz; vector (cz, cy, cx, 3); weight summed per cell (cz, cy, cx).
+    matrix (cz, cy, cx, 6) as xx, xy, xz, yy, yz, zz; vector (cz, cy, cx, 3).
     """
     shape = lattice_mm.shape[:3]
-    matrix, vector, counts = np.zeros((*shape, 6)), np.zeros((*shape, 3)), np.zeros(shape)
+    matrix, vector = np.zeros((*shape, 6)), np.zeros((*shape, 3))
     affine = np.empty((3, 7))
     affine[:, :4] = (moving_index_from_fixed_lps @ fixed_lps_from_index)[:3]
     affine[:, 4:] = moving_index_from_fixed_lps[:3, :3]
@@ -170,9 +168,8 @@ def accumulate(
         cut_hu,
         matrix,
         vector,
-        counts,
     )
-    return matrix, vector, counts
+    return matrix, vector
 
 
 @kernel(parallel=True)

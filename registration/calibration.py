@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from imrt_core.patient import Grid, RigidTransform, Volume
 
-from ._kernels import pull
+from ._field_kernels import pull
 from .preprocess import Mask, PreparedImage, reduced, smoothed
 
 #: Shading is smooth on this scale; organs that moved are smaller or are left out as outliers.

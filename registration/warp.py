@@ -17,7 +17,7 @@ from imrt_core.patient import (
 from imrt_core.patient.contours import mask_from_structure, structure_from_mask
 from imrt_core.patient.slabs import contour_slabs
 
-from ._kernels import pull
+from ._field_kernels import pull
 from .preprocess import bounding_box
 
 #: Pixels that structures are rasterised and contoured on.
