@@ -148,7 +148,7 @@ def depth_grid(
     points_lps : ndarray, shape (n, 3)
         Where depths will be looked up (only their extent matters).
     pitch_mm, step_mm : float or None
-        Distance of rays on the isocentre plane (default half the finest voxel, from 1 to 1.5 mm) and of samples along
+        Distance of rays on the isocentre plane (default two thirds of the finest voxel, from 1 to 2 mm) and of samples along
         them (default the finest voxel, from 1 to 3 mm).
 
     Raises
@@ -156,7 +156,7 @@ def depth_grid(
     GeometryError
         If the source is inside the patient, or a point is at or behind the source.
     """
-    pitch = pitch_mm or float(np.clip(0.5 * rays.finest_mm, 1.0, 1.5))
+    pitch = pitch_mm or float(np.clip(rays.finest_mm / 1.5, 1.0, 2.0))
     step = step_mm or float(np.clip(rays.finest_mm, 1.0, 3.0))
     extremes = _extremes(points_lps)
     projected = beam.project(extremes)
