@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .errors import CourseError, StorageError
 from .files import disk_errors, write_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 #: One function per step, from the version that is the key to the next one.
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 

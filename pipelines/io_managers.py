@@ -40,11 +40,11 @@ class NpzIOManager(StageIOManager):
 
     def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:  # noqa: ARG002
         """Write an object."""
-        write_npz(Path(path), obj)
+        write_npz(Path(str(path)), obj)
 
     def load_from_path(self, context: InputContext, path: UPath) -> Any:  # noqa: ARG002
         """Read an object."""
-        return read_npz(Path(path))
+        return read_npz(Path(str(path)))
 
 
 class JsonIOManager(StageIOManager):
@@ -54,11 +54,11 @@ class JsonIOManager(StageIOManager):
 
     def dump_to_path(self, context: OutputContext, obj: Any, path: UPath) -> None:  # noqa: ARG002
         """Write an object."""
-        write_value_json(Path(path), obj)
+        write_value_json(Path(str(path)), obj)
 
     def load_from_path(self, context: InputContext, path: UPath) -> Any:  # noqa: ARG002
         """Read an object."""
-        return read_value_json(Path(path))
+        return read_value_json(Path(str(path)))
 
 
 class MhaIOManager(StageIOManager):
@@ -68,8 +68,8 @@ class MhaIOManager(StageIOManager):
 
     def dump_to_path(self, context: OutputContext, obj: Volume, path: UPath) -> None:  # noqa: ARG002
         """Write a volume."""
-        write_atomically(Path(path), lambda temporary: write_volume(obj, temporary))
+        write_atomically(Path(str(path)), lambda temporary: write_volume(obj, temporary))
 
     def load_from_path(self, context: InputContext, path: UPath) -> Volume:  # noqa: ARG002
         """Read a volume."""
-        return read_volume(Path(path))
+        return read_volume(Path(str(path)))

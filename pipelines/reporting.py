@@ -209,9 +209,9 @@ def write_course_report(course: CourseFolder) -> ReportFiles:
     for fraction in course.fractions():
         path = fraction.report / "fraction_report.json"
         if path.is_file():
-            report = FractionReport.model_validate_json(path.read_text(encoding="utf-8"))
+            of_day = FractionReport.model_validate_json(path.read_text(encoding="utf-8"))
             href = f"../{fraction.key}/report/fraction_report.html"
-            summaries.append(FractionSummary.from_report(report, href=href))
+            summaries.append(FractionSummary.from_report(of_day, href=href))
     report = CourseReport(
         course=course.course,
         site=record.site,

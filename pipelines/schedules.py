@@ -43,4 +43,6 @@ def daily_fractions(context: ScheduleEvaluationContext) -> Iterator[RunRequest |
     }
     requests = [request_for(f, reason=context.scheduled_execution_time.date().isoformat()) for f in outstanding()]
     waiting = [r for r in requests if r.partition_key not in busy]
-    yield from waiting or [SkipReason("no fraction is outstanding")]
+    yield from waiting
+    if not waiting:
+        yield SkipReason("no fraction is outstanding")

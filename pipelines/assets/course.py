@@ -5,7 +5,7 @@ Dagster looks at annotations as objects, so annotations are not postponed here.
 
 from typing import Any
 
-from dagster import AssetExecutionContext, AssetOut, MetadataValue, Output, asset, multi_asset
+from dagster import AssetExecutionContext, AssetOut, MetadataValue, Output, multi_asset
 
 from imrt_core.dose import plan_dose
 from imrt_core.machine import load_machine
@@ -20,15 +20,10 @@ from ..stages.planning import read_planning
 from ..stages.plans import plan_of_record as take_or_make_plan
 from ..store import CourseFolder
 from ..thumbnails import axial_hu, dose_on_hu
-
-_COMMON: dict[str, Any] = {
-    "partitions_def": course_partitions,
-    "required_resource_keys": {"course_lock"},
-    "group_name": "course",
-}
+from .kinds import course_asset
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@course_asset("npz")
 def planning_data(context: AssetExecutionContext) -> Output[Planning]:
     """Planning CT and structures as received, in the protocol's names."""
     course = CourseFolder(context.partition_key)
@@ -46,7 +41,7 @@ def planning_data(context: AssetExecutionContext) -> Output[Planning]:
     )
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@course_asset("npz")
 def plan_of_record(context: AssetExecutionContext, planning_data: Planning) -> Output[PlanOfRecord]:
     """RTPLAN as received, or a plan that is made here."""
     course = CourseFolder(context.partition_key)
@@ -68,7 +63,10 @@ def plan_of_record(context: AssetExecutionContext, planning_data: Planning) -> O
 
 
 @multi_asset(
-    outs={"planned_dose": AssetOut(io_manager_key="mha"), "baseline": AssetOut(io_manager_key="npz")}, **_COMMON
+    outs={"planned_dose": AssetOut(io_manager_key="mha"), "baseline": AssetOut(io_manager_key="npz")},
+    partitions_def=course_partitions,
+    required_resource_keys={"course_lock"},
+    group_name="course",
 )
 def planned_dose_and_baseline(
     context: AssetExecutionContext, planning_data: Planning, plan_of_record: PlanOfRecord

@@ -6,7 +6,7 @@ A stage that cannot be carried out hands on a :class:`~pipelines.results.Withhel
 
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetExecutionContext, MetadataValue, Output, asset
+from dagster import AssetExecutionContext, MetadataValue, Output
 
 from imrt_core.evaluate import Decision
 from imrt_core.evaluate.accumulation import Accumulation
@@ -15,7 +15,6 @@ from imrt_core.patient import InputRefusedError, Volume
 from registration import DayStructures, DeformableMatch, RigidMatch
 
 from ..intake import refuse
-from ..partitions import fraction_partitions
 from ..reporting import write_fraction_report
 from ..results import (
     Baseline,
@@ -33,6 +32,7 @@ from ..serve import report_url
 from ..stages import anatomy, day, dose, history, judging, plans
 from ..store import CourseFolder, FractionFolder
 from ..thumbnails import axial_hu, checkerboard, dose_on_hu
+from .kinds import fraction_asset
 
 if TYPE_CHECKING:
     MaybeDeformed = DeformableMatch | Withheld
@@ -44,19 +44,13 @@ if TYPE_CHECKING:
 else:  # Dagster has no types for unions
     MaybeDeformed = MaybeStructures = MaybeDensity = MaybeDose = MaybeSummed = MaybeGoals = Any
 
-_COMMON: dict[str, Any] = {
-    "partitions_def": fraction_partitions,
-    "required_resource_keys": {"course_lock"},
-    "group_name": "fraction",
-}
-
 
 def _fraction(context: AssetExecutionContext) -> FractionFolder:
-    keys = context.partition_key.keys_by_dimension  # type: ignore[attr-defined]
+    keys = context.partition_key.keys_by_dimension
     return CourseFolder(keys["course"]).fraction(keys["fraction"])
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def setup_image(context: AssetExecutionContext, planning_data: Planning) -> Output[DayImage]:
     """Read the governing setup image. One that must not be used goes to quarantine, whole, and ends the run."""
     fraction = _fraction(context)
@@ -78,7 +72,7 @@ def setup_image(context: AssetExecutionContext, planning_data: Planning) -> Outp
     )
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def rigid_match(
     context: AssetExecutionContext, planning_data: Planning, plan_of_record: PlanOfRecord, setup_image: DayImage
 ) -> Output[RigidMatch]:
@@ -105,7 +99,7 @@ def rigid_match(
     )
 
 
-@asset(io_manager_key="json", **_COMMON)
+@fraction_asset("json")
 def couch_shift(
     context: AssetExecutionContext, plan_of_record: PlanOfRecord, setup_image: DayImage, rigid_match: RigidMatch
 ) -> Output[DayShift]:
@@ -130,14 +124,14 @@ def couch_shift(
     return Output(shift, metadata=metadata)
 
 
-@asset(io_manager_key="npz", deps=[couch_shift], **_COMMON)
+@fraction_asset("npz", after=[couch_shift])
 def deformation(planning_data: Planning, setup_image: DayImage, rigid_match: RigidMatch) -> Output[MaybeDeformed]:
     """Register deformably, starting from the rigid match."""
     result = anatomy.deformation_of_day(planning_data, setup_image, rigid_match)
     return Output(result, metadata=_quality(result))
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def structures_of_day(
     context: AssetExecutionContext,
     planning_data: Planning,
@@ -152,7 +146,7 @@ def structures_of_day(
     return Output(result, metadata={f"{name} cc": value for name, value in volumes.items()})
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def density_of_day(
     context: AssetExecutionContext,
     planning_data: Planning,
@@ -178,7 +172,7 @@ def density_of_day(
     )
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def dose_of_day(
     context: AssetExecutionContext,
     plan_of_record: PlanOfRecord,
@@ -210,7 +204,7 @@ def dose_of_day(
     )
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def accumulated_dose(
     context: AssetExecutionContext,
     planned_dose: Volume,
@@ -237,7 +231,7 @@ def accumulated_dose(
     )
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def goals_of_day(
     context: AssetExecutionContext,
     planning_data: Planning,
@@ -267,7 +261,7 @@ def goals_of_day(
     return Output(result, metadata=metadata)
 
 
-@asset(io_manager_key="json", **_COMMON)
+@fraction_asset("json")
 def decision(
     context: AssetExecutionContext,
     planning_data: Planning,
@@ -304,7 +298,7 @@ def decision(
     )
 
 
-@asset(io_manager_key="npz", **_COMMON)
+@fraction_asset("npz")
 def plan_of_day(
     context: AssetExecutionContext,
     plan_of_record: PlanOfRecord,
@@ -339,10 +333,8 @@ def plan_of_day(
     return Output(result, metadata=metadata)
 
 
-@asset(
-    io_manager_key="json",
-    deps=[structures_of_day, density_of_day, accumulated_dose, goals_of_day, decision, plan_of_day],
-    **_COMMON,
+@fraction_asset(
+    "json", after=[structures_of_day, density_of_day, accumulated_dose, goals_of_day, decision, plan_of_day]
 )
 def fraction_report(context: AssetExecutionContext) -> Output[dict[str, str]]:
     """Write the report (HTML, PDF, JSON) and the DICOM of the day from what the stages left in the store."""

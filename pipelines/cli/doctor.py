@@ -108,7 +108,7 @@ def _tried(name: str, find: Callable[[], str]) -> CheckAnswer:
 def _threading_layer() -> str:
     # numba names its layer once a parallel kernel has run.
     _sum_of_squares(np.ones(4))
-    return f"{numba.threading_layer()}, {numba.get_num_threads()} threads"
+    return f"{numba.threading_layer()}, {numba.get_num_threads()} threads"  # type: ignore[attr-defined]
 
 
 @kernel(parallel=True)

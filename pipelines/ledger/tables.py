@@ -78,5 +78,5 @@ for _verb in ("UPDATE", "DELETE"):
         DDL(
             f"CREATE TRIGGER events_no_{_verb.lower()} BEFORE {_verb} ON events "
             "BEGIN SELECT RAISE(ABORT, 'events are append-only'); END"
-        ).execute_if(dialect="sqlite"),
+        ).execute_if(dialect="sqlite"),  # type: ignore[no-untyped-call]
     )

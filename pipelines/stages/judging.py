@@ -235,7 +235,8 @@ def decision_of_day(
             ),
             contour_change_mm=0.0 if isinstance(change, Withheld) else change.largest_mm,
             ctv_volume_change_percent=anatomy.ctv_changes(planning, structures),
-            baseline=Check(passed=baseline.gate_passed, reasons=baseline.gate_reasons),
+            # A plan that was made here has no planning system's dose to be validated against; the gate is for others.
+            baseline=Check(passed=baseline.gate_passed is not False, reasons=baseline.gate_reasons),
             goals=goals.rows if isinstance(goals, GoalsOfDay) else (),
             coverage=goals.coverage if isinstance(goals, GoalsOfDay) else (),
             remaining_fractions=course.fractions - number + 1,

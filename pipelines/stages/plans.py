@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def objectives_of(protocol: Protocol, structures: StructureSet) -> tuple[Objecti
 
 
 def _objective(rule: ObjectiveRule) -> Objective:
-    common = {"structure": rule.structure, "dose_gy": rule.dose_gy, "weight": rule.weight}
+    common: dict[str, Any] = {"structure": rule.structure, "dose_gy": rule.dose_gy, "weight": rule.weight}
     volume = 0.0 if rule.volume_percent is None else rule.volume_percent
     match rule.kind:
         case "overdose":

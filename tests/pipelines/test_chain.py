@@ -1,0 +1,273 @@
+"""One tiny course from DICOM to reports through Dagster, then fractions that a person must look at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
+from typer.testing import CliRunner
+
+from imrt_core.dicom import read_course, read_dose, read_plan, read_registration, write_machine_isocentre
+from imrt_core.patient import PatientIdentity
+from pipelines.cli.main import app
+from pipelines.codec import read_npz
+from pipelines.files import sha256_of_tree
+from pipelines.home import dagster_folder, quarantine_folder
+from pipelines.ledger import open_ledger
+from pipelines.store import CourseFolder
+
+from . import tiny
+
+
+def igrt(*arguments: str | Path) -> tuple[int, dict]:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert result.stdout, (result.exception, result.stderr)
+    answer = json.loads(result.stdout)
+    assert answer["schema_version"] == 1
+    return result.exit_code, answer
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for the whole module: the course is planned once."""
+    return tmp_path_factory.mktemp("chain")
+
+
+@pytest.fixture(autouse=True)
+def igrt_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("IGRT_HOME", str(home / "igrt"))
+    monkeypatch.setenv("IGRT_ACTOR", "tester")
+    return home / "igrt"
+
+
+@pytest.fixture
+def course(home: Path, igrt_home: Path) -> CourseFolder:
+    folder = CourseFolder("tiny1")
+    if not folder.exists:
+        dicom = tiny.write_course(home / "plan")
+        protocol = tiny.write_protocol(home / "tiny.yaml")
+        code, answer = igrt("course", "add", dicom, "--protocol", protocol, "--id", "tiny1")
+        assert code == 0, answer
+        assert answer["course"] == "tiny1" and answer["fractions"] == 35
+        assert answer["prescription_gy"] == {"PTV70": 70.0}
+        assert len(answer["beams"]) == 5 and all(beam["mu"] > 0 for beam in answer["beams"])
+        assert {g["goal"]: g["ok"] for g in answer["goals"]}["SpinalCord D0.03cc[Gy] <= 50 (hard)"]
+        assert answer["baseline"]["validated"] is None and answer["seconds"] > 0
+    return folder
+
+
+@pytest.fixture
+def fx01(home: Path, course: CourseFolder) -> dict:
+    if not course.fraction("fx01").is_complete:
+        setup = tiny.write_day(home / "fx01")
+        code, answer = igrt("fraction", "run", "tiny1", "fx01", "--setup", setup)
+        assert code in (0, 4), answer
+        (home / "fx01.json").write_text(json.dumps(answer))
+    return json.loads((home / "fx01.json").read_text())
+
+
+def test_the_shift_is_that_of_the_simulated_patient(fx01: dict) -> None:
+    # Found 4 mm left, 3 mm anterior, 5 mm superior, turned by 1° about z (HFS): the table goes the other way.
+    # With p the planned isocentre found at m + d and R the patient's rotation, t = −Rᵀ d.
+    angle = np.radians(1.0)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    lateral, minus_vertical, longitudinal = -rotation.T @ np.array([4.0, -3.0, 5.0])
+    isocentre_error = np.subtract(fx01["shift_mm"], [-minus_vertical, longitudinal, lateral])
+    # The planner's isocentre is the centre of the PTV to whole millimetres; it may lie 1 mm off the simulated one.
+    assert np.max(np.abs(isocentre_error)) < 0.5
+    # a rotation about LPS z is a roll about Yt for HFS (Yt = +z); the table undoes it
+    assert np.allclose(fx01["rotation_deg"], [0.0, -1.0, 0.0], atol=0.4)
+    assert fx01["applied"]["shift_mm"] == [float(round(v)) for v in fx01["shift_mm"]]
+    assert np.max(np.abs(fx01["applied"]["residual_shift_mm"])) <= 0.51
+
+
+def test_the_answer_of_a_fraction_has_the_keys_of_the_contract(fx01: dict) -> None:
+    assert fx01["decision"] in ("treat", "shift", "reoptimise", "replan", "review") and fx01["reasons"]
+    keys = {"goal", "planned", "today", "accumulated", "projected", "low", "high", "limit", "status", "ok"}
+    assert {*fx01["goals"][0]} == keys and len(fx01["goals"]) == 3
+    assert Path(fx01["report"]).is_absolute() and Path(fx01["report"]).is_file()
+    stages = {"setup_image", "rigid_match", "couch_shift", "deformation", "structures_of_day", "density_of_day"}
+    stages |= {"dose_of_day", "accumulated_dose", "goals_of_day", "decision", "plan_of_day", "fraction_report"}
+    assert stages <= {*fx01["stage_seconds"]}
+    assert fx01["seconds"] >= sum(fx01["stage_seconds"][s] for s in stages) - 1
+
+
+def test_dose_of_day_is_near_the_plan_for_a_patient_who_only_moved(fx01: dict) -> None:
+    cord = fx01["goals"][1]
+    assert cord["today"] == pytest.approx(cord["planned"], abs=2.0)
+    assert cord["accumulated"] is None and cord["projected"] == pytest.approx(cord["today"], abs=2.0)
+
+
+def test_reports_and_dicom_are_there_and_name_nobody(fx01: dict, course: CourseFolder) -> None:
+    fraction = course.fraction("fx01")
+    assert {p.suffix for p in fraction.report.iterdir()} == {".html", ".pdf", ".json"}
+    html = (fraction.report / "fraction_report.html").read_text()
+    assert "Tiny^" not in html and tiny.PATIENT.patient_id not in html and "tiny1" in html
+    registration = read_registration(fraction.dicom / "REG.dcm", fixed_frame_uid=tiny.FRAME)
+    match = read_npz(fraction.output("rigid_match", ".npz"))
+    assert np.allclose(registration.moving_from_fixed.matrix, match.moving_from_fixed.matrix, atol=1e-4)
+    assert registration.machine_isocentre_lps == pytest.approx((0.0, 0.0, 0.0), abs=1e-6)
+    data = read_course_of_day(fraction.dicom)
+    assert {"PTV70", "CTV70", "SpinalCord"} <= set(data.names)
+    assert read_dose(fraction.dicom / "RD.dcm").dose_gy.array.max() == pytest.approx(
+        read_npz(fraction.output("dose_of_day", ".npz")).fraction_dose_gy.array.max(), rel=1e-3
+    )
+    planned = read_plan(course.plan / "RP.dcm")
+    assert planned.intent == "RESEARCH" and planned.approval_status == "UNAPPROVED"
+
+
+def read_course_of_day(folder: Path):  # type: ignore[no-untyped-def]
+    from imrt_core.dicom import read_image, read_structures
+
+    image, drawn = read_image(folder / "CT"), read_structures(folder / "RS.dcm")
+    assert drawn.frame_of_reference_uid == image.frame_of_reference_uid
+    return drawn
+
+
+def test_dagster_has_the_metadata_and_the_checks(fx01: dict, course: CourseFolder) -> None:
+    with DagsterInstance.from_config(str(dagster_folder())) as instance:
+        records = instance.fetch_materializations(
+            AssetRecordsFilter(asset_key=AssetKey("couch_shift"), asset_partitions=["tiny1|fx01"]), limit=1
+        ).records
+        metadata = records[0].asset_materialization.metadata  # type: ignore[union-attr]
+        assert metadata["shift vertical mm"].value == pytest.approx(fx01["shift_mm"][0])
+        report = instance.fetch_materializations(AssetKey("fraction_report"), limit=1).records[0]
+        link = report.asset_materialization.metadata["report"].value  # type: ignore[union-attr]
+        assert link == "http://127.0.0.1:3001/reports/tiny1/fx01/report/fraction_report.html"
+        goals = instance.fetch_materializations(AssetKey("goals_of_day"), limit=1).records[0]
+        values = goals.asset_materialization.metadata  # type: ignore[union-attr]
+        assert values["SpinalCord D0.03cc[Gy] <= 50 (hard) today"].value == pytest.approx(fx01["goals"][1]["today"])
+        match = instance.fetch_materializations(AssetKey("rigid_match"), limit=1).records[0]
+        picture = match.asset_materialization.metadata["match"].value  # type: ignore[union-attr]
+        assert "data:image/png;base64," in str(picture)
+        text = " ".join(str(e.dagster_event) for e in instance.all_logs(records[0].run_id))
+        assert tiny.PATIENT.patient_id not in text and "Tiny^" not in text
+        checked = {e.dagster_event.asset_check_evaluation_data.check_name for e in instance.all_logs(records[0].run_id) if e.dagster_event and e.dagster_event.event_type_value == "ASSET_CHECK_EVALUATION"}  # fmt: skip
+    assert {"match_quality", "shift_within_limits", "deformable_quality", "density_quality", "goals_met"} <= checked
+
+
+def test_the_same_image_again_gives_the_same_numbers(fx01: dict, home: Path, course: CourseFolder) -> None:
+    code, answer = igrt("fraction", "run", "tiny1", "fx01", "--setup", home / "fx01")
+    assert (code, answer["error"]["code"]) == (3, "fraction-exists")
+    code, again = igrt("fraction", "run", "tiny1", "fx01", "--setup", home / "fx01", "--force")
+    for key in ("shift_mm", "rotation_deg", "applied", "goals", "decision", "reasons"):
+        assert again[key] == fx01[key], key
+
+
+def test_machine_isocentre_unknown_withholds_the_shift(course: CourseFolder, home: Path) -> None:
+    # a plain CT: the machine file has no rule for it
+    setup = tiny.write_day(home / "fx02", tiny.day_image(number=2, model="some CT"))
+    code, answer = igrt("fraction", "run", "tiny1", "fx02", "--setup", setup)
+    assert code == 4, answer
+    assert answer["decision"] == "review" and answer["shift_mm"] is None and answer["applied"] is None
+    assert "machine isocentre" in " ".join(answer["shift_reasons"])
+    assert "machine isocentre" in answer["reasons"][0]
+    html = Path(answer["report"]).read_text()
+    assert "machine isocentre" in html
+    with open_ledger() as ledger:
+        assert ledger.course_state("tiny1")[0] == "needs a person"
+
+
+def test_a_registration_object_states_the_machine_isocentre(course: CourseFolder, home: Path) -> None:
+    image = tiny.day_image(number=3, model="some CT")
+    setup = tiny.write_day(home / "fx03", image)
+    write_machine_isocentre((1.0, 2.0, 3.0), image=image, path=setup / "REG.dcm")
+    code, answer = igrt("fraction", "run", "tiny1", "fx03", "--setup", setup)
+    assert code in (0, 4) and answer["shift_mm"] is not None
+    shift = json.loads(course.fraction("fx03").output("couch_shift", ".json").read_text())["value"]["fields"]
+    assert shift["machine_isocentre_lps"] == pytest.approx([1.0, 2.0, 3.0], abs=1e-6)
+    assert shift["machine_isocentre_source"] == "spatial registration object"
+
+
+def test_contradictory_positions_withhold_the_shift(course: CourseFolder, home: Path) -> None:
+    setup = tiny.write_day(home / "fx04", tiny.without_position(tiny.day_image(number=4)))
+    arguments = ("fraction", "run", "tiny1", "fx04", "--setup", setup, "--patient-position", "FFS")
+    code, answer = igrt(*arguments)
+    assert code == 4 and answer["decision"] == "review" and answer["shift_mm"] is None
+    assert "contradictory" in answer["reasons"][0]
+
+
+def test_position_absent_in_the_image_is_taken_from_the_plan(course: CourseFolder, home: Path) -> None:
+    setup = tiny.write_day(home / "fx05", tiny.without_position(tiny.day_image(number=5)))
+    code, answer = igrt("fraction", "run", "tiny1", "fx05", "--setup", setup)
+    assert code in (0, 4) and answer["shift_mm"] is not None
+    report = json.loads((course.fraction("fx05").report / "fraction_report.json").read_text())
+    assert report["image"]["patient_position_source"] == "RTPLAN patient setup"
+
+
+def remove_a_slice(folder: Path) -> None:
+    sorted(folder.iterdir())[20].unlink()
+
+
+def cut_a_file(folder: Path) -> None:
+    path = sorted(folder.iterdir())[20]
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def add_no_dicom(folder: Path) -> None:
+    (folder / "image.raw").write_bytes(bytes(range(256)) * 16)
+
+
+@pytest.mark.parametrize(
+    ("breaking", "image", "code"),
+    [
+        (remove_a_slice, tiny.day_image(number=10), "missing-slices"),
+        (cut_a_file, tiny.day_image(number=11), "truncated-file"),
+        (add_no_dicom, tiny.day_image(number=12), "not-dicom"),
+        (None, tiny.day_image(number=13, patient=PatientIdentity("SOMEBODY-ELSE")), "wrong-patient"),
+        (None, tiny.planning_image(), "setup-is-planning"),
+    ],
+    ids=["missing slice", "truncated file", "no DICOM", "wrong patient", "the planning CT"],
+)
+def test_bad_setup_images_go_to_quarantine(breaking, image, code: str, course: CourseFolder, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    setup = tiny.write_day(tmp_path / "bad", image)
+    if breaking:
+        breaking(setup)
+    before = sha256_of_tree(setup)
+    held = {p.name for p in quarantine_folder().iterdir()}
+    exit_code, answer = igrt("fraction", "run", "tiny1", "fx20", "--setup", setup)
+    assert (exit_code, answer["error"]["code"]) == (3, code), answer
+    assert answer["error"]["found"] and answer["error"]["expected"]
+    assert "SOMEBODY" not in json.dumps(answer)
+    (new,) = {p.name for p in quarantine_folder().iterdir()} - held
+    assert sha256_of_tree(quarantine_folder() / new / "input") == before == sha256_of_tree(setup)
+    assert not course.fraction("fx20").setup_file.exists()
+    with open_ledger() as ledger:
+        assert "fx20" in ledger.course_state("tiny1")[1]
+
+
+def test_a_recorded_fraction_counts_and_its_report_says_so(fx01: dict, course: CourseFolder) -> None:
+    code, answer = igrt(
+        "fraction", "record", "tiny1", "fx01", "--applied-shift", "-2,-4,-4,0,-0.8,0", "--delivered", "full"
+    )
+    assert (code, answer["state"]) == (0, "recorded")
+    report = json.loads((course.fraction("fx01").report / "fraction_report.json").read_text())
+    assert report["fraction"]["delivery"] == "delivered" and report["fraction"]["written"] == "after-delivery"
+    assert report["shift"]["source"] == "recorded" and report["shift"]["applied"]["vertical_mm"] == -2.0
+    goals = {line["goal"]: line for line in report["goals"]}
+    cord = goals["SpinalCord D0.03cc[Gy] <= 50 (hard)"]
+    assert cord["accumulated"] == pytest.approx(cord["today"] / 35, rel=0.1)
+    code, answer = igrt("fraction", "record", "tiny1", "fx01", "--delivered", "none")
+    assert (code, answer["error"]["code"]) == (3, "fraction-recorded")
+    code, answer = igrt("fraction", "record", "tiny1", "fx09", "--delivered", "nobeam=12")
+    assert (code, answer["error"]["code"]) == (3, "beam-unknown")
+
+
+def test_lists_and_course_report(fx01: dict, course: CourseFolder) -> None:
+    code, answer = igrt("course", "list")
+    assert code == 0 and answer["courses"][0]["course"] == "tiny1"
+    code, answer = igrt("report", "tiny1")
+    assert code == 0 and Path(answer["html"]).is_file() and Path(answer["pdf"]).read_bytes()[:4] == b"%PDF"
+    assert 'href="../fx01/report/fraction_report.html"' in Path(answer["html"]).read_text()
+    code, answer = igrt("report", "tiny1", "fx01")
+    assert code == 0 and Path(answer["html"]) == course.fraction("fx01").report / "fraction_report.html"
+    code, answer = igrt("report", "tiny1", "fx33")
+    assert (code, answer["error"]["code"]) == (3, "setup-image-missing")
+
+
+def test_the_input_was_kept_as_received(course: CourseFolder, home: Path) -> None:
+    assert sha256_of_tree(course.planning) == sha256_of_tree(home / "plan")
+    assert read_course(course.planning).structures.names == tiny.structures().names
