@@ -33,7 +33,7 @@ def expand(mask: Volume, sides: tuple[float, float, float, float, float, float])
             gauge = 0.0
             for value, semi_axis in zip(step, semi_axes, strict=True):
                 if abs(value) > 1e-9:
-                    gauge += (value / semi_axis) ** 2 if semi_axis > 0 else np.inf
+                    gauge += (value / semi_axis) ** 2 if semi_axis > 1e-6 else np.inf
             beyond = length / np.sqrt(gauge) - length
             value = beyond / width + float(mask.array[tuple(source)])
             grown[target] = max(grown[target], min(value, 1.0))

@@ -6,7 +6,8 @@ from .bixels import Bixels, bixel_grid
 from .delivered import BeamDose, PlanDose, plan_dose
 from .fluence import FluenceMap, fluence_maps
 from .grids import body_mask, dose_grid_for
-from .influence import BeamBlock, InfluenceMatrix, influence_matrix
+from .influence import InfluenceMatrix, influence_matrix
+from .influence_block import BeamBlock
 
 __all__ = [
     "BeamBlock",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
 from imrt_core.geometry import BeamGeometry
-from imrt_core.geometry.raytrace import RayVolume, depth_grid, look_up
+from imrt_core.geometry._ray_kernels import look_up
+from imrt_core.geometry.raytrace import RayVolume, depth_grid
 from imrt_core.machine import BeamModel
 from imrt_core.machine.beam_model import TABLE_STEP_MM
 

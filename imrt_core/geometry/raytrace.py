@@ -11,23 +11,17 @@ the patient on a beam's-eye-view grid and interpolates between them, for million
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import ArrayLike, NDArray
 
-from imrt_core._numba import kernel
 from imrt_core.patient import GeometryError, MachineError, Volume
 
+from ._ray_kernels import SKIN_LEVEL, cast_rays, integrate_rays, look_up_all
 from .beams_eye_view import BeamGeometry
 
 #: Relative electron density below which matter is air.
 AIR_LIMIT = 0.01
-#: Relative electron density that marks the skin: half way from air to tissue.
-SKIN_LEVEL = 0.4
-#: Water-equivalent depth at which the skin has been passed even where nothing reaches that level.
-LIGHT_SKIN_MM = 3.0
 #: Lengths over which mean densities upstream of a point are taken, mm (weight falls by e): the range of secondary
 #: electrons, and the mean free path of scattered photons of 0.5 MeV in water.
 NEAR_MM = 20.0
@@ -148,8 +142,8 @@ def depth_grid(
     points_lps : ndarray, shape (n, 3)
         Where depths will be looked up (only their extent matters).
     pitch_mm, step_mm : float or None
-        Distance of rays on the isocentre plane (default two thirds of the finest voxel, from 1 to 2 mm) and of samples along
-        them (default the finest voxel, from 1 to 3 mm).
+        Distance of rays on the isocentre plane (default two thirds of the finest voxel, from 1 to 2 mm), and of samples
+        along them (default the finest voxel, from 1 to 3 mm).
 
     Raises
     ------
@@ -169,7 +163,7 @@ def depth_grid(
     planes = max(int(np.ceil((top - bottom) / step)) + 1, 2)
     depth = np.empty((rows, columns, planes), dtype=np.float32)
     near, far = np.empty_like(depth), np.empty_like(depth)
-    _cast_rays(
+    cast_rays(
         rays.array,
         _index_from_bld(rays, beam),
         np.array([lower[0], lower[1], pitch, top, step, beam.sad_mm]),
@@ -197,7 +191,7 @@ def radiological_depths(rays: RayVolume, beam: BeamGeometry, points_lps: ArrayLi
         axis=1,
     )
     found = np.empty(len(points))
-    _look_up_all(grid.depth_mm, index, found)
+    look_up_all(grid.depth_mm, index, found)
     return found
 
 
@@ -207,7 +201,7 @@ def ray_depths(
     """Return the radiological depth in mm of (n, 3) points, each by integrating along its own ray."""
     points = np.ascontiguousarray(np.asarray(points_lps, dtype=float).reshape(-1, 3))
     found = np.empty(len(points))
-    _integrate_rays(
+    integrate_rays(
         rays.array, rays.index_from_lps, np.asarray(source_lps, dtype=float), points, _reach(rays), step_mm, found
     )
     return found
@@ -230,7 +224,7 @@ def source_skin_distance_mm(rays: RayVolume, beam: BeamGeometry, *, step_mm: flo
     line = beam.source_lps + distance[:, None] * direction
     index = line @ rays.index_from_lps[:3, :3].T + rays.index_from_lps[:3, 3]
     density = np.empty(len(distance))
-    _look_up_all(rays.array, np.ascontiguousarray(index[:, ::-1]), density)
+    look_up_all(rays.array, np.ascontiguousarray(index[:, ::-1]), density)
     inside = np.flatnonzero(density >= SKIN_LEVEL)
     if not len(inside):
         raise GeometryError("the beam axis does not meet the patient", found=f"gantry {beam.gantry_deg:g}°")
@@ -260,123 +254,3 @@ def _index_from_bld(rays: RayVolume, beam: BeamGeometry) -> NDArray[np.float64]:
     lps_from_bld[:3, :3] = beam.bld_from_lps.T
     lps_from_bld[:3, 3] = beam.isocentre_lps
     return np.asarray(rays.index_from_lps @ lps_from_bld)
-
-
-@kernel()
-def trilinear(array: Any, z: float, y: float, x: float) -> Any:
-    """Trilinear value at an index that lies within the array, at least one voxel from its upper ends."""
-    # Unsigned indices: numba then leaves out Python's wrap-around of negative ones, a third of the time here.
-    k, j, i = np.uintp(z), np.uintp(y), np.uintp(x)
-    one = np.uintp(1)
-    k1, j1, i1 = k + one, j + one, i + one
-    fz, fy, fx = np.float32(z - k), np.float32(y - j), np.float32(x - i)
-    a, b = array[k, j, i], array[k, j1, i]
-    c, d = array[k1, j, i], array[k1, j1, i]
-    a += fx * (array[k, j, i1] - a)
-    b += fx * (array[k, j1, i1] - b)
-    c += fx * (array[k1, j, i1] - c)
-    d += fx * (array[k1, j1, i1] - d)
-    a += fy * (b - a)
-    c += fy * (d - c)
-    return a + fz * (c - a)
-
-
-@kernel()
-def look_up(array: Any, z: float, y: float, x: float) -> Any:
-    """Trilinear value at a fractional array index; 0 beyond the outermost voxel centres."""
-    nz, ny, nx = array.shape
-    if 0.0 <= z < nz - 1 and 0.0 <= y < ny - 1 and 0.0 <= x < nx - 1:
-        return trilinear(array, z, y, x)
-    return np.float32(0.0)
-
-
-@kernel()
-def _inside(start: float, slope: float, upper: float, first: int, last: int) -> Any:
-    """Narrow first … last (exclusive) to the n with 0 <= start + n·slope < upper, a hair inside."""
-    tiny = 1e-6
-    if abs(slope) < 1e-12:
-        return (first, last) if tiny <= start < upper - tiny else (0, 0)
-    low, high = (tiny - start) / slope, (upper - tiny - start) / slope
-    if low > high:
-        low, high = high, low
-    if high < first or low > last:
-        return 0, 0
-    return max(first, int(np.ceil(low))), min(last, int(np.floor(high)) + 1)
-
-
-@kernel(parallel=True)
-def _look_up_all(array: Any, index: Any, found: Any) -> None:
-    for n in prange(index.shape[0]):
-        found[n] = look_up(array, index[n, 0], index[n, 1], index[n, 2])
-
-
-@kernel(parallel=True)
-def _cast_rays(
-    array: Any, index_from_bld: Any, geometry: Any, keep: Any, skin_planes: int, depth: Any, near: Any, far: Any
-) -> None:
-    u0, v0, pitch, top, step, sad = geometry
-    rows, columns, planes = depth.shape
-    a = index_from_bld
-    for row in prange(rows):
-        v = v0 + row * pitch
-        for column in range(columns):
-            u = u0 + column * pitch
-            length = step * np.sqrt(1.0 + (u * u + v * v) / (sad * sad))
-            # A ray is a straight line in index space too: its first sample and the step to the next.
-            z = top - 0.5 * step
-            x, y = u * (sad - z) / sad, v * (sad - z) / sad
-            i = a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3]
-            j = a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3]
-            k = a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3]
-            dx, dy = u * step / sad, v * step / sad
-            di = a[0, 0] * dx + a[0, 1] * dy - a[0, 2] * step
-            dj = a[1, 0] * dx + a[1, 1] * dy - a[1, 2] * step
-            dk = a[2, 0] * dx + a[2, 1] * dy - a[2, 2] * step
-            total = 0.0
-            near_mean, far_mean = 1.0, 1.0
-            skin = planes
-            first, last = _inside(k, dk, array.shape[0] - 1.0, 0, planes - 1)
-            first, last = _inside(j, dj, array.shape[1] - 1.0, first, last)
-            first, last = _inside(i, di, array.shape[2] - 1.0, first, last)
-            ray_depth, ray_near, ray_far = depth[row, column], near[row, column], far[row, column]
-            ray_depth[: first + 1] = 0.0
-            ray_near[: first + 1] = 1.0
-            ray_far[: first + 1] = 1.0
-            for n in range(first, last):
-                value = trilinear(array, k + n * dk, j + n * dj, i + n * di)
-                total += value * length
-                if skin == planes and (value >= SKIN_LEVEL or total > LIGHT_SKIN_MM):
-                    skin = n
-                if n >= skin + skin_planes:
-                    near_mean = keep[0] * near_mean + (1.0 - keep[0]) * value
-                    far_mean = keep[1] * far_mean + (1.0 - keep[1]) * value
-                ray_depth[n + 1] = total
-                ray_near[n + 1] = near_mean
-                ray_far[n + 1] = far_mean
-            ray_depth[max(first, last) + 1 :] = total
-            ray_near[max(first, last) + 1 :] = near_mean
-            ray_far[max(first, last) + 1 :] = far_mean
-
-
-@kernel(parallel=True)
-def _integrate_rays(array: Any, a: Any, source: Any, points: Any, ball: Any, step: float, found: Any) -> None:
-    for n in prange(points.shape[0]):
-        dx, dy, dz = points[n, 0] - source[0], points[n, 1] - source[1], points[n, 2] - source[2]
-        length = np.sqrt(dx * dx + dy * dy + dz * dz)
-        dx, dy, dz = dx / length, dy / length, dz / length
-        # Only the part of the ray inside the ball that holds the patient.
-        along = (ball[0] - source[0]) * dx + (ball[1] - source[1]) * dy + (ball[2] - source[2]) * dz
-        start = min(max(along - ball[3], 0.0), length)
-        count = max(int(np.ceil((length - start) / step)), 1)
-        part = (length - start) / count
-        total = 0.0
-        for s in range(count):
-            t = start + (s + 0.5) * part
-            x, y, z = source[0] + t * dx, source[1] + t * dy, source[2] + t * dz
-            total += look_up(
-                array,
-                a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3],
-                a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3],
-                a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3],
-            )
-        found[n] = total * part

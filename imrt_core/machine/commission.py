@@ -20,7 +20,7 @@ References
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from . import declared
 from .beam_model import BeamModel, Calibration, CommissionedRange, Residuals
 from .files import write_machine
 from .machine import Machine
+from .tank_data import TankData, read_artiste
 
 Array = NDArray[np.float64]
 
@@ -46,100 +47,6 @@ _FIRST_WIDTHS_MM = (2.3, 6.0, 25.0, 90.0)
 _BUILDUP_WEIGHT = 0.3
 _OUTPUT_FACTOR_WEIGHT = 4.0
 _CURVATURE_MM2 = 3.0
-
-
-@dataclass(frozen=True, eq=False)
-class TankData:
-    """Measurements on the beam axis at the isocentre, and the primary fluence.
-
-    Parameters
-    ----------
-    depth_mm : ndarray, shape (n,)
-        Depths of the TPR table.
-    field_mm : ndarray, shape (m,)
-        Square field sides of the TPR table (no zero field).
-    tpr : ndarray, shape (n, m)
-        1 at the reference depth.
-    of_field_mm, output_factor : ndarray, shape (f,)
-        Total output factors at the reference depth.
-    reference_depth_mm : float
-        Of TPR and output factors.
-    fluence_radius_mm, fluence : ndarray, shape (r,)
-        Primary fluence on the isocentre plane.
-    sad_mm, energy_mv : float
-        Source-axis distance, nominal energy.
-    source : str
-        For the provenance.
-    """
-
-    depth_mm: Array
-    field_mm: Array
-    tpr: Array
-    of_field_mm: Array
-    output_factor: Array
-    reference_depth_mm: float
-    fluence_radius_mm: Array
-    fluence: Array
-    sad_mm: float
-    energy_mv: float
-    source: str
-
-
-def read_artiste(folder: Path) -> TankData:
-    """Read the layout of ``beam_artiste6mv``: ``tpr.dat``, ``of.dat``, ``primflu.dat``, ``params.dat``.
-
-    Raises
-    ------
-    MachineError
-        If a file is missing, not a table of numbers, or the tables do not fit.
-    """
-    parameters: dict[str, float] = {}
-    for words in _lines(folder / "params.dat"):
-        if len(words) == 2:
-            parameters[words[0]] = float(words[1])
-    table = _numbers(folder / "tpr.dat")
-    factors = _numbers(folder / "of.dat")
-    primary = _numbers(folder / "primflu.dat")
-    missing = {"SAD", "photon_energy", "dose_reference_depth"} - set(parameters)
-    if missing or table.shape[0] < 4 or table.shape[1] < 4 or factors.shape[1] != 2 or primary.shape[1] != 2:
-        raise MachineError(
-            "the scans are not complete",
-            found=f"TPR {table.shape}, factors {factors.shape}, fluence {primary.shape}, lacks {sorted(missing)}",
-            where=str(folder),
-        )
-    fields, depths, tpr = table[0, 1:], table[1:, 0], table[1:, 1:]
-    real = fields > 0  # the zero field is an extrapolation
-    return TankData(
-        depth_mm=depths,
-        field_mm=fields[real],
-        tpr=tpr[:, real],
-        of_field_mm=factors[:, 0],
-        output_factor=factors[:, 1],
-        reference_depth_mm=parameters["dose_reference_depth"],
-        fluence_radius_mm=primary[:, 0],
-        fluence=primary[:, 1],
-        sad_mm=parameters["SAD"],
-        energy_mv=parameters["photon_energy"],
-        source="measured 6 MV TPR table, output factors and primary fluence (two sister linacs, no profiles, no MU)",
-    )
-
-
-def _lines(path: Path) -> list[list[str]]:
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MachineError("a scan cannot be read", found=str(error), where=str(path)) from error
-    return [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-def _numbers(path: Path) -> Array:
-    try:
-        table = np.array([[float(word) for word in words] for words in _lines(path)])
-    except ValueError as error:
-        raise MachineError("a scan is not a table of numbers", found=str(error), where=str(path)) from error
-    if table.ndim != 2 or not np.all(np.isfinite(table)):
-        raise MachineError("a scan is not a table of numbers", found=f"shape {table.shape}", where=str(path))
-    return table
 
 
 def axis_integrals(data_radius_mm: Array, data_fluence: Array, field_mm: Array, width_mm: Array) -> Array:

@@ -11,7 +11,7 @@ import pytest
 
 from imrt_core.dose import BeamGeometry, Bixels, InfluenceMatrix, bixel_grid, influence_matrix
 from imrt_core.machine import load_machine
-from imrt_core.machine.commission import read_artiste
+from imrt_core.machine.tank_data import read_artiste
 from imrt_core.patient import GeometryError, Grid, MachineError, PlanError, RigidTransform, Volume
 from tests import naive_dose
 

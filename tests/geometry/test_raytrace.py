@@ -50,7 +50,7 @@ def test_slab_at_an_angle() -> None:
 def test_interpolated_rays_against_single_rays(gantry: float) -> None:
     """Within 0.5 mm in a homogeneous rounded patient.
 
-    With a bubble and a bone, rays that graze their edges differ more: 99 % within 0.5 mm, never 1.5 mm.
+    With a bubble and a bone, rays that graze their edges differ more: 99 % within 0.5 mm, never 2 mm.
     """
     beam = BeamGeometry(gantry, (0.0, 0.0, 0.0), "HFS", table_deg=20.0)
     rng = np.random.default_rng(3)
@@ -65,7 +65,7 @@ def test_interpolated_rays_against_single_rays(gantry: float) -> None:
     difference = np.abs(radiological_depths(rays, beam, points) - ray_depths(rays, beam.source_lps, points))
     assert difference.mean() < 0.07
     assert np.percentile(difference, 99) < 0.5
-    assert difference.max() < 1.5
+    assert difference.max() < 2.0
 
 
 @settings(max_examples=10, deadline=None)

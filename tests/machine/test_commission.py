@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from imrt_core.machine import BeamModel, load_machine
-from imrt_core.machine.commission import TankData, axis_integrals, calibrated, fit_beam_model, read_artiste
+from imrt_core.machine.commission import axis_integrals, calibrated, fit_beam_model
+from imrt_core.machine.tank_data import TankData, read_artiste
 from imrt_core.patient import MachineError
 
 MODEL = load_machine("generic_6mv").model

@@ -1,0 +1,135 @@
+"""Kernels that walk rays through a density volume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import prange
+
+from imrt_core._numba import kernel
+
+#: Relative electron density that marks the skin: half way from air to tissue.
+SKIN_LEVEL = 0.4
+#: Water-equivalent depth at which the skin has been passed even where nothing reaches that level.
+LIGHT_SKIN_MM = 3.0
+
+
+@kernel()
+def trilinear(array: Any, z: float, y: float, x: float) -> Any:
+    """Trilinear value at an index that lies within the array, at least one voxel from its upper ends."""
+    # Unsigned indices: numba then leaves out Python's wrap-around of negative ones, a third of the time here.
+    k, j, i = np.uintp(z), np.uintp(y), np.uintp(x)
+    one = np.uintp(1)
+    k1, j1, i1 = k + one, j + one, i + one
+    fz, fy, fx = np.float32(z - k), np.float32(y - j), np.float32(x - i)
+    a, b = array[k, j, i], array[k, j1, i]
+    c, d = array[k1, j, i], array[k1, j1, i]
+    a += fx * (array[k, j, i1] - a)
+    b += fx * (array[k, j1, i1] - b)
+    c += fx * (array[k1, j, i1] - c)
+    d += fx * (array[k1, j1, i1] - d)
+    a += fy * (b - a)
+    c += fy * (d - c)
+    return a + fz * (c - a)
+
+
+@kernel()
+def look_up(array: Any, z: float, y: float, x: float) -> Any:
+    """Trilinear value at a fractional array index; 0 beyond the outermost voxel centres."""
+    nz, ny, nx = array.shape
+    if 0.0 <= z < nz - 1 and 0.0 <= y < ny - 1 and 0.0 <= x < nx - 1:
+        return trilinear(array, z, y, x)
+    return np.float32(0.0)
+
+
+@kernel()
+def _inside(start: float, slope: float, upper: float, first: int, last: int) -> Any:
+    """Narrow first … last (exclusive) to the n with 0 <= start + n·slope < upper, a hair inside."""
+    tiny = 1e-6
+    if abs(slope) < 1e-12:
+        return (first, last) if tiny <= start < upper - tiny else (0, 0)
+    low, high = (tiny - start) / slope, (upper - tiny - start) / slope
+    if low > high:
+        low, high = high, low
+    if high < first or low > last:
+        return 0, 0
+    return max(first, int(np.ceil(low))), min(last, int(np.floor(high)) + 1)
+
+
+@kernel(parallel=True)
+def look_up_all(array: Any, index: Any, found: Any) -> None:
+    for n in prange(index.shape[0]):
+        found[n] = look_up(array, index[n, 0], index[n, 1], index[n, 2])
+
+
+@kernel(parallel=True)
+def cast_rays(
+    array: Any, index_from_bld: Any, geometry: Any, keep: Any, skin_planes: int, depth: Any, near: Any, far: Any
+) -> None:
+    u0, v0, pitch, top, step, sad = geometry
+    rows, columns, planes = depth.shape
+    a = index_from_bld
+    for row in prange(rows):
+        v = v0 + row * pitch
+        for column in range(columns):
+            u = u0 + column * pitch
+            length = step * np.sqrt(1.0 + (u * u + v * v) / (sad * sad))
+            # A ray is a straight line in index space too: its first sample and the step to the next.
+            z = top - 0.5 * step
+            x, y = u * (sad - z) / sad, v * (sad - z) / sad
+            i = a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3]
+            j = a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3]
+            k = a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3]
+            dx, dy = u * step / sad, v * step / sad
+            di = a[0, 0] * dx + a[0, 1] * dy - a[0, 2] * step
+            dj = a[1, 0] * dx + a[1, 1] * dy - a[1, 2] * step
+            dk = a[2, 0] * dx + a[2, 1] * dy - a[2, 2] * step
+            total = 0.0
+            near_mean, far_mean = 1.0, 1.0
+            skin = planes
+            first, last = _inside(k, dk, array.shape[0] - 1.0, 0, planes - 1)
+            first, last = _inside(j, dj, array.shape[1] - 1.0, first, last)
+            first, last = _inside(i, di, array.shape[2] - 1.0, first, last)
+            ray_depth, ray_near, ray_far = depth[row, column], near[row, column], far[row, column]
+            ray_depth[: first + 1] = 0.0
+            ray_near[: first + 1] = 1.0
+            ray_far[: first + 1] = 1.0
+            for n in range(first, last):
+                value = trilinear(array, k + n * dk, j + n * dj, i + n * di)
+                total += value * length
+                if skin == planes and (value >= SKIN_LEVEL or total > LIGHT_SKIN_MM):
+                    skin = n
+                if n >= skin + skin_planes:
+                    near_mean = keep[0] * near_mean + (1.0 - keep[0]) * value
+                    far_mean = keep[1] * far_mean + (1.0 - keep[1]) * value
+                ray_depth[n + 1] = total
+                ray_near[n + 1] = near_mean
+                ray_far[n + 1] = far_mean
+            ray_depth[max(first, last) + 1 :] = total
+            ray_near[max(first, last) + 1 :] = near_mean
+            ray_far[max(first, last) + 1 :] = far_mean
+
+
+@kernel(parallel=True)
+def integrate_rays(array: Any, a: Any, source: Any, points: Any, ball: Any, step: float, found: Any) -> None:
+    for n in prange(points.shape[0]):
+        dx, dy, dz = points[n, 0] - source[0], points[n, 1] - source[1], points[n, 2] - source[2]
+        length = np.sqrt(dx * dx + dy * dy + dz * dz)
+        dx, dy, dz = dx / length, dy / length, dz / length
+        # Only the part of the ray inside the ball that holds the patient.
+        along = (ball[0] - source[0]) * dx + (ball[1] - source[1]) * dy + (ball[2] - source[2]) * dz
+        start = min(max(along - ball[3], 0.0), length)
+        count = max(int(np.ceil((length - start) / step)), 1)
+        part = (length - start) / count
+        total = 0.0
+        for s in range(count):
+            t = start + (s + 0.5) * part
+            x, y, z = source[0] + t * dx, source[1] + t * dy, source[2] + t * dz
+            total += look_up(
+                array,
+                a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3],
+                a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3],
+                a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3],
+            )
+        found[n] = total * part
