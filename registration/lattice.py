@@ -76,6 +76,7 @@ def solve_step(
     bending_mm2: float,
     spacing_zyx_mm: tuple[float, float, float],
     iterations: int,
+    tolerance: float = 1e-5,
 ) -> Vectors:
     """Return the Gauss-Newton step: minimise data + prior |u + du|² + bending |Δ(u + du)|².
 
@@ -96,6 +97,8 @@ def solve_step(
         Of the lattice.
     iterations : int
         Of conjugate gradients, preconditioned by the 3×3 blocks; the outer loop forgives an unfinished solve.
+    tolerance : float
+        Stop when the preconditioned squared residual has fallen to this part.
     """
     full = matrix.copy()
     for diagonal in (0, 3, 5):
@@ -111,7 +114,7 @@ def solve_step(
     direction = z.copy()
     rz = first = float(np.sum(residual * z))
     for _ in range(iterations):
-        if rz <= 1e-5 * first or rz <= 0.0:
+        if rz <= tolerance * first or rz <= 0.0:
             break
         image = symmetric_product(full, direction) + bend(direction)
         length = rz / float(np.sum(direction * image))

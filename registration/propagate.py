@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from scipy import ndimage
+
 from imrt_core.geometry.margins import expand
-from imrt_core.patient import DisplacementField, Grid, RigidTransform, Structure, StructureError, StructureSet
+from imrt_core.patient import DisplacementField, Grid, RigidTransform, Structure, StructureError, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure, structure_from_mask, structure_volume_cc
 
 from .deformable import DeformableMatch
-from .warp import PIXEL_MM, warp_structure
+from .warp import PIXEL_MM, warp, warp_structure
 
 Margin = float | Sequence[float]
 #: Types that neither deform with the patient nor follow the bones: they belong to the room.
@@ -125,7 +128,8 @@ def propagate_structures(
 ) -> DayStructures:
     """Carry the planning structures to the day.
 
-    PTVs are never deformed: a PTV of the day is the CTV of the day plus the plan's margin; without a rule for it, it
+    PTVs are never deformed: a PTV of the day is the CTV of the day plus the plan's margin, less what the planner cut
+    from that (skin, another target); without a rule for it, it
     moves rigidly and is so marked. CTVs and GTVs follow rigidly, or deformably where the rules name them. Organs and
     EXTERNAL follow the deformation (rigidly without one). Structures of the room (SUPPORT, FIXATION) and points are
     left out.
@@ -171,7 +175,10 @@ def propagate_structures(
         note = "the plan has no CTV for it: moved rigidly, not rebuilt" if method == "rigid PTV" else ""
         rows[structure.name] = _row(structure, moved, method, note, slice_spacing_mm, like)
     for name, rule in rebuilt.items():
-        grown = _grown(day_from_plan[rule.ctv], structures[name], rule, like)
+        cut = _cut_when_planned(structures[rule.ctv], structures[name], rule, like, slice_spacing_mm)
+        grown = _grown(
+            day_from_plan[rule.ctv], structures[name], rule, like, cut=cut, fixed_from_moving=fixed_from_moving
+        )
         day_from_plan[name] = grown
         method = f"{rule.ctv} of day + {_margin_text(rule.margin_mm)}"
         rows[name] = _row(structures[name], grown, method, "", slice_spacing_mm, like)
@@ -223,18 +230,48 @@ def _how(
     return "deformable", deformable.fixed_from_moving
 
 
-def _grown(ctv: Structure, ptv: Structure, rule: PtvRule, like: Grid) -> Structure:
+def _grown(
+    ctv: Structure,
+    ptv: Structure,
+    rule: PtvRule,
+    like: Grid,
+    *,
+    cut: Volume | None,
+    fixed_from_moving: RigidTransform,
+) -> Structure:
     """Return the PTV of the day on the day's slices."""
     if ctv.is_empty:
         return Structure(ptv.name, (), ptv.number, ptv.interpreted_type, ptv.color_rgb)
     mask = mask_from_structure(ctv, _around(ctv, rule.margin_mm, like), slice_spacing_mm=like.spacing_mm[2])
+    grown = expand(mask, rule.margin_mm)
+    if cut is not None:
+        moved = warp(cut, fixed_from_moving, like=grown.grid)
+        grown = grown.with_array(np.clip(grown.array - moved.array, 0.0, 1.0).astype(np.float32))
     return structure_from_mask(
-        expand(mask, rule.margin_mm),
+        grown,
         name=ptv.name,
         number=ptv.number,
         interpreted_type=ptv.interpreted_type,
         color_rgb=ptv.color_rgb,
     )
+
+
+def _cut_when_planned(
+    ctv: Structure, ptv: Structure, rule: PtvRule, like: Grid, slice_spacing_mm: float | None
+) -> Volume | None:
+    """Return what the planner cut from CTV + margin (skin, another target), planning frame; None where nothing was.
+
+    The PTV of the day is made as the plan's was, so the same is cut from it, carried along rigidly. Shells thinner than
+    about 2 mm are rounding of contours and margins, not cuts.
+    """
+    if ptv.interpreted_type.upper() != "PTV":
+        return None
+    grid = _around(ctv, rule.margin_mm, like)
+    grown = expand(mask_from_structure(ctv, grid, slice_spacing_mm=slice_spacing_mm), rule.margin_mm)
+    planned = mask_from_structure(ptv, grid, slice_spacing_mm=slice_spacing_mm)
+    in_plane = ndimage.generate_binary_structure(2, 1)[None]
+    cut = ndimage.binary_opening(grown.array - planned.array >= 0.5, structure=in_plane)
+    return grown.with_array(cut.astype(np.float32)) if cut.any() else None
 
 
 def _around(structure: Structure, margin_mm: Margin, like: Grid) -> Grid:

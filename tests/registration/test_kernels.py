@@ -1,0 +1,181 @@
+"""Every kernel against its naive twin, or against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.testing as npt
+import pytest
+from scipy import ndimage
+
+from imrt_core.patient import Grid, RigidTransform, Volume
+from registration._deform_kernels import accumulate, negative_laplacian, symmetric_product
+from registration._field_kernels import compose, invert, pull
+from registration._kernels import normal_equations, sample_cubic
+from registration.lattice import _spline_matrix, resample_vectors, solve_step
+
+from .. import naive_registration as naive
+
+RNG = np.random.default_rng(7)
+TURN = RigidTransform.from_parameters(translation_mm=(2, -1, 3), rotation_deg=(8, -5, 12), centre_lps=(5, 5, 5))
+
+
+def test_cubic_spline_values_are_scipys() -> None:
+    array = RNG.normal(size=(7, 9, 8)).astype(np.float32)
+    coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
+    index = RNG.uniform(0, 1, size=(200, 3)) * [7, 8, 6]
+    values, gradients = sample_cubic(coefficients, index)
+    expected = ndimage.map_coordinates(array, index[:, ::-1].T, order=3, mode="mirror")
+    npt.assert_allclose(values, expected, atol=2e-5)
+    step = 1e-3
+    inner = (index > 0.01).all(axis=1) & (index < np.array([7, 8, 6]) - 0.01).all(axis=1)
+    for axis in range(3):
+        plus, minus = index.copy(), index.copy()
+        plus[:, axis] += step
+        minus[:, axis] -= step
+        slope = (sample_cubic(coefficients, plus)[0] - sample_cubic(coefficients, minus)[0]) / (2 * step)
+        npt.assert_allclose(gradients[inner, axis], slope[inner], atol=1e-4)
+
+
+def test_cubic_spline_reaches_the_last_voxel() -> None:
+    array = RNG.normal(size=(4, 5, 6)).astype(np.float32)
+    coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
+    corners = np.array([[0, 0, 0], [5, 4, 3], [5, 0, 3.0]])
+    npt.assert_allclose(sample_cubic(coefficients, corners)[0], array[[0, 3, 3], [0, 4, 0], [0, 5, 5]], atol=1e-5)
+
+
+def test_normal_equations() -> None:
+    n = 333
+    parts = (
+        RNG.normal(size=n),
+        RNG.normal(size=(n, 3)),
+        RNG.normal(size=(n, 3)),
+        RNG.uniform(size=n),
+        RNG.normal(size=n),
+    )
+    parts[3][::5] = 0
+    matrix, vector = normal_equations(*parts)
+    expected_matrix, expected_vector = naive.normal_equations(*parts)
+    npt.assert_allclose(matrix, expected_matrix, rtol=1e-10, atol=1e-10)
+    npt.assert_allclose(vector, expected_vector, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("displaced", [False, True])
+def test_pull(displaced: bool) -> None:
+    source = Grid((6, 7, 8), (2.0, 1.5, 3.0), (1.0, -2.0, 0.5))
+    like = Grid((5, 6, 7), (2.5, 2.0, 2.0), (-1.0, -3.0, -1.0), direction=tuple(map(tuple, TURN.rotation)))  # type: ignore[arg-type]
+    array = RNG.normal(size=source.shape).astype(np.float32)
+    vectors = RNG.normal(size=(*like.shape, 3)).astype(np.float32) if displaced else None
+    found = pull(
+        array, source.index_from_lps, like.lps_from_index, like.shape, vectors_mm=vectors, nearest=False, outside=-7
+    )
+    expected = naive.pull(array, source.index_from_lps, like.lps_from_index, like.shape, vectors, -7.0)
+    npt.assert_allclose(found, expected, atol=1e-5)
+    assert (found == -7).any()
+    points = like.voxel_centres_lps() + (0 if vectors is None else vectors)
+    npt.assert_allclose(found, Volume(array, source).sample(points, outside=-7), atol=1e-5)
+
+
+def test_pull_nearest_keeps_labels_and_dtype() -> None:
+    source, like = Grid((4, 4, 4), (2, 2, 2)), Grid((8, 8, 8), (1, 1, 1), (-0.5, -0.5, -0.5))
+    labels = RNG.integers(0, 200, size=source.shape).astype(np.uint8)
+    found = pull(
+        labels, source.index_from_lps, like.lps_from_index, like.shape, vectors_mm=None, nearest=True, outside=0
+    )
+    assert found.dtype == np.uint8
+    npt.assert_array_equal(found, labels.repeat(2, 0).repeat(2, 1).repeat(2, 2))
+
+
+def test_compose() -> None:
+    grid, out = Grid((4, 5, 6), (3, 3, 3), (2, 2, 2)), Grid((6, 5, 4), (4, 4, 4), (-2, 0, 0))
+    vectors = RNG.normal(size=(*grid.shape, 3)).astype(np.float32)
+    found = compose(vectors, grid.index_from_lps, TURN.matrix, out.lps_from_index, out.shape)
+    expected = naive.compose(vectors, grid.index_from_lps, TURN.matrix, out.lps_from_index, out.shape)
+    npt.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_invert_undoes_a_smooth_field() -> None:
+    grid = Grid((20, 20, 20), (2, 2, 2))
+    vectors = np.stack([ndimage.gaussian_filter(RNG.normal(size=grid.shape), 3) for _ in range(3)], axis=-1)
+    vectors = (4 * vectors / np.abs(vectors).max()).astype(np.float32)
+    out = Grid((15, 15, 15), (2.2, 2.2, 2.2), (3, 3, 3))
+    back, error = invert(vectors, grid.index_from_lps, out.lps_from_index, out.shape)
+    assert error.max() < 0.005
+    q = out.voxel_centres_lps()
+    p = q + back
+    u = np.stack([Volume(vectors[..., c], grid).sample(p) for c in range(3)], axis=-1)
+    npt.assert_allclose(p + u, q, atol=0.01)
+
+
+def test_lattice_operators() -> None:
+    x = RNG.normal(size=(4, 5, 3, 3))
+    npt.assert_allclose(
+        negative_laplacian(x, (2.0, 3.0, 1.5)), naive.negative_laplacian(x, (2.0, 3.0, 1.5)), atol=1e-12
+    )
+    six = RNG.normal(size=(4, 5, 3, 6))
+    full = six[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(4, 5, 3, 3, 3)
+    npt.assert_allclose(symmetric_product(six, x), np.einsum("...ij,...j->...i", full, x), atol=1e-12)
+
+
+def test_spline_matrix_is_scipys() -> None:
+    samples, at = RNG.normal(size=9), np.linspace(0, 8, 40)
+    npt.assert_allclose(
+        _spline_matrix(9, at) @ samples, ndimage.map_coordinates(samples, [at], order=3, mode="mirror"), atol=1e-12
+    )
+    npt.assert_allclose(_spline_matrix(2, np.array([-3.0, 0.5, 9.0])) @ [1.0, 3.0], [1, 2, 3])
+    old, new = Grid((4, 5, 6), (8, 8, 9), (3, 3, 4)), Grid((9, 12, 14), (3, 3, 3))
+    lattice = RNG.normal(size=(*old.shape, 3))
+    index = np.clip(old.to_index(new.voxel_centres_lps()), 0, [5, 4, 3])[..., ::-1]
+    for c in range(3):
+        expected = ndimage.map_coordinates(lattice[..., c], np.moveaxis(index, -1, 0), order=3, mode="mirror")
+        npt.assert_allclose(resample_vectors(lattice, old, new)[..., c], expected, atol=1e-12)
+
+
+def test_accumulate() -> None:
+    fixed_grid, moving_grid = Grid((6, 7, 8), (2, 2, 3)), Grid((9, 9, 9), (2, 2.5, 2), (-3, -3, -2))
+    fixed, moving = RNG.normal(size=fixed_grid.shape) * 50, RNG.normal(size=moving_grid.shape) * 50
+    gradient = RNG.normal(size=(*fixed_grid.shape, 3))
+    weight = RNG.uniform(size=fixed_grid.shape) * (RNG.uniform(size=fixed_grid.shape) > 0.2)
+    seen = RNG.uniform(size=moving_grid.shape) > 0.1
+    factors = (2, 3, 3)
+    lattice = RNG.normal(size=(3, 3, 3, 3))
+    index = moving_grid.index_from_lps @ TURN.matrix
+    single = [a.astype(np.float32) for a in (fixed, gradient, weight, moving)]
+    found = accumulate(
+        *single,
+        seen,
+        index,
+        fixed_grid.lps_from_index,
+        lattice.astype(np.float32),
+        factors,
+        cut_hu=60.0,  # type: ignore[misc]
+    )
+    expected = naive.accumulate(
+        *(a.astype(float) for a in single),
+        seen,
+        index,
+        fixed_grid.lps_from_index,
+        lattice.astype(np.float32).astype(float),
+        factors,
+        60.0,
+    )
+    npt.assert_allclose(found[0], expected[0], rtol=1e-3, atol=1e-3 * np.abs(expected[0]).max())
+    npt.assert_allclose(found[1], expected[1], rtol=1e-3, atol=1e-3 * np.abs(expected[1]).max())
+
+
+def test_solve_step_is_the_dense_solution() -> None:
+    shape, spacing = (3, 4, 3), (6.0, 5.0, 5.0)
+    n = int(np.prod(shape)) * 3
+    roots = RNG.normal(size=(*shape, 3, 3))
+    blocks = roots @ np.swapaxes(roots, -1, -2)
+    six = np.stack([blocks[..., a, b] for a, b in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], axis=-1)
+    vector, u = RNG.normal(size=(*shape, 3)), RNG.normal(size=(*shape, 3))
+    prior = RNG.uniform(size=shape)
+    step = solve_step(six, vector, prior, u, bending_mm2=30.0, spacing_zyx_mm=spacing, iterations=500, tolerance=1e-16)
+
+    def dense(apply: object) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        return np.stack([np.ravel(apply(e.reshape(*shape, 3))) for e in np.eye(n)], axis=1)  # type: ignore[operator]
+
+    bend = dense(lambda x: 30.0 * naive.negative_laplacian(naive.negative_laplacian(x, spacing), spacing))
+    data = dense(lambda x: np.einsum("...ij,...j->...i", blocks, x) + prior[..., None] * x)
+    right = vector - prior[..., None] * u - (bend @ u.ravel()).reshape(u.shape)
+    npt.assert_allclose(step.ravel(), np.linalg.solve(data + bend, right.ravel()), atol=1e-6)
