@@ -7,7 +7,7 @@ from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
 from .planning import make_plan, reoptimise
 from .sequencing import LeafSequence, Technique, sequence
 from .smoothness import FluenceSmoothness
-from .solver import FluenceProgress, FluenceResult, optimize_fluence
+from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
 from .voxels import VoxelSet
 from .warm_start import beam_fluence, warm_start_weights
 
@@ -27,6 +27,7 @@ __all__ = [
     "VoxelSet",
     "beam_fluence",
     "delivered_fluence",
+    "equal_weights",
     "limits_from_goals",
     "make_plan",
     "objectives_from_goals",

@@ -27,7 +27,7 @@ _SERIAL_AIM = 0.92
 _ORGAN_MARGIN_GY = 1.5
 _MEAN_WEIGHT = 40.0
 _SERIAL_WEIGHT = 150.0
-_DVH_WEIGHT = 25.0
+_DVH_WEIGHT = 100.0
 #: A small, always active pull on every organ with a goal: below its limit, less is still better.
 _PULL_WEIGHT = 0.02
 _FALLOFF_WEIGHT = 4.0

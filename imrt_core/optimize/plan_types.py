@@ -41,6 +41,9 @@ class PlanSettings:
         Dose rate of the delivery, lowered to the machine's highest.
     smoothness : float
         Weight of fluence smoothness in the objective (Gy²).
+    peak_fluence : float
+        Largest fluence of a bixel, relative to the equal fluence that gives the targets their dose: spikes cost MU, and
+        every MU leaks through closed leaves.
     max_iterations : int
         Of the first optimisation; each correction gets half of them.
     corrections : int
@@ -61,14 +64,22 @@ class PlanSettings:
     control_points: int = 60
     levels: int = 12
     dose_rate_mu_per_min: float = 300.0
-    smoothness: float = 5.0
+    smoothness: float = 300.0
+    peak_fluence: float = 3.0
     max_iterations: int = 150
     corrections: int = 1
     tolerance: float = 2e-3
     engine: str = "beamlet"
 
     def __post_init__(self) -> None:
-        for name in ("optimisation_grid_mm", "dose_grid_mm", "bixel_mm", "cutoff_mm", "dose_rate_mu_per_min"):
+        for name in (
+            "optimisation_grid_mm",
+            "dose_grid_mm",
+            "bixel_mm",
+            "cutoff_mm",
+            "peak_fluence",
+            "dose_rate_mu_per_min",
+        ):
             if not getattr(self, name) > 0:
                 raise ProtocolError("a planning setting must be positive", found=f"{name} = {getattr(self, name)}")
         if self.corrections < 0 or self.max_iterations < 1 or self.control_points < 2 or self.smoothness < 0:

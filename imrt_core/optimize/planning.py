@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from imrt_core.dose import plan_dose
+from imrt_core.dose import PlanDose, plan_dose
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, Plan, PlanError, ProtocolError, StructureSet, Volume
 
@@ -26,7 +26,7 @@ from .delivery import RESEARCH_LABEL, PlanIdentity, assemble_plan, sequence_beam
 from .judge import Judge, Judgement
 from .objectives import Objective
 from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
-from .solver import FluenceProgress, optimize_fluence
+from .solver import FluenceProgress, equal_weights, optimize_fluence
 from .warm_start import warm_start_weights
 
 #: Extra rounds while a hard goal is violated.
@@ -279,6 +279,19 @@ def _rounds(
     weights, limits, offset = initial, case.limits, case.background_gy
     best: tuple[tuple[bool, int, int], PlanResult] | None = None
     iterations = 0
+    with watch.stage("optimise"):
+        level = equal_weights(
+            case.matrix,
+            case.objectives,
+            structures=case.voxels.sets,
+            course_gy_per_matrix_gy=judge.fractions,
+            offset_gy=case.background_gy,
+        )
+
+    def compute(plan: Plan, grid: Grid) -> PlanDose:
+        position = identity.patient_position
+        return plan_dose(plan, red, machine, dose_grid=grid, patient_position=position, engine=settings.engine)
+
     while True:
         with watch.stage("optimise"):
             fluence = optimize_fluence(
@@ -289,7 +302,8 @@ def _rounds(
                 course_gy_per_matrix_gy=judge.fractions,
                 offset_gy=offset,
                 smoothness=case.smoothness,
-                initial_weights=weights,
+                initial_weights=level if weights is None else weights,
+                maximum_weights=settings.peak_fluence * level,
                 max_iterations=settings.max_iterations if watch.round == 0 else max(settings.max_iterations // 2, 1),
                 tolerance=settings.tolerance,
                 progress=watch.iteration,
@@ -298,15 +312,16 @@ def _rounds(
         with watch.stage("sequence"):
             fields = sequence_beams(case, fluence.weights, machine, settings)
             plan = assemble_plan(fields, machine, identity)
+        if watch.round < settings.corrections:
+            # what matters for the correction is the dose at the rows: the coarser optimisation grid will do
+            with watch.stage("final_dose"):
+                delivered = compute(plan, case.voxels.grid).fraction_dose_gy.array.ravel()[case.voxels.indices]
+            weights = fluence.weights
+            offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
+            watch.round += 1
+            continue
         with watch.stage("final_dose"):
-            forward = plan_dose(
-                plan,
-                red,
-                machine,
-                dose_grid=case.dose_grid,
-                patient_position=identity.patient_position,
-                engine=settings.engine,
-            )
+            forward = compute(plan, case.dose_grid)
             verdict = judge.judge(forward.fraction_dose_gy)
         result = PlanResult(
             plan=assemble_plan(fields, machine, identity, scale=verdict.scale, dose=forward),
@@ -329,8 +344,7 @@ def _rounds(
         rank = (result.feasible, sum(g.ok for g in result.goals), watch.round)
         if best is None or rank > best[0]:
             best = (rank, result)
-        rounds_left = settings.corrections - watch.round
-        if rounds_left <= -_EXTRA_ROUNDS or (rounds_left <= 0 and result.feasible):
+        if result.feasible or watch.round >= settings.corrections + _EXTRA_ROUNDS:
             return replace(best[1], iterations=iterations, stage_seconds=watch.seconds)
         watch.round += 1
         weights = fluence.weights

@@ -140,6 +140,8 @@ def select_voxels(regions: Regions, names: Sequence[str], *, stride: int = 2) ->
         if name in regions.structures.names and regions.structures[name].interpreted_type.upper() != "EXTERNAL":
             special |= fraction > _LEAST_FRACTION
     distance = regions.nearest_target_mm()
+    if not np.any(distance == 0):
+        raise StructureError("the targets lie outside the patient", found="no target voxel inside the body")
     z = grid.origin_lps[2] + np.arange(grid.shape[0]) * grid.spacing_mm[2]
     target_slices = np.flatnonzero((distance == 0).any(axis=(1, 2)))
     beside = (z >= z[target_slices[0]] - _SLICES_MM) & (z <= z[target_slices[-1]] + _SLICES_MM)

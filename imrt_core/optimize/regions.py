@@ -83,7 +83,9 @@ class Regions:
             if not inside.any():
                 inside = self.structure(name) > 0
             spacing = self.grid.spacing_mm[::-1]
-            self._distances[name] = np.asarray(ndimage.distance_transform_edt(~inside, sampling=spacing))
+            distance = ndimage.distance_transform_edt(~inside, sampling=spacing)
+            # without any voxel the transform measures from beyond the array
+            self._distances[name] = np.asarray(distance if inside.any() else np.full(self.grid.shape, np.inf))
         return self._distances[name]
 
     def nearest_target_mm(self) -> FloatArray:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import Bounds, minimize, minimize_scalar
 
 from imrt_core.patient import ProtocolError
 
@@ -102,6 +102,7 @@ class _Problem:
     smoothness: FluenceSmoothness | None
     reference_weight: float
     scale: FloatArray
+    maximum: FloatArray
     evaluations: int = 0
     latest_violation_gy: float = 0.0
 
@@ -153,6 +154,7 @@ def optimize_fluence(
     offset_gy: ArrayLike | None = None,
     smoothness: FluenceSmoothness | None = None,
     initial_weights: ArrayLike | None = None,
+    maximum_weights: ArrayLike | None = None,
     max_iterations: int = 300,
     tolerance: float = 1e-4,
     max_outer_iterations: int = 8,
@@ -179,6 +181,8 @@ def optimize_fluence(
         Penalty on differences between neighbouring bixels.
     initial_weights : array_like, shape (bixels,)
         Warm start; otherwise equal weights, as large as suits the objectives best.
+    maximum_weights : array_like, shape (bixels,), or scalar
+        Upper bounds; none by default. Spikes of fluence cost MU and leakage.
     max_iterations : int
         Quasi-Newton iterations in all.
     tolerance : float
@@ -201,28 +205,18 @@ def optimize_fluence(
         If there is no objective, one names no structure, or a number is out of range.
     """
     start = perf_counter()
-    dose_matrix = as_dose_matrix(matrix)
-    row_count, column_count = dose_matrix.shape
-    voxel_sets = as_voxel_sets(structures, row_count=row_count)
-    _check_names(objectives, limits, voxel_sets)
-    offset = np.zeros(row_count) if offset_gy is None else np.broadcast_to(np.asarray(offset_gy, float), (row_count,))
-    if not np.all(np.isfinite(offset)) or not course_gy_per_matrix_gy > 0:
-        raise ProtocolError(
-            "dose offset and scale must be finite, the scale positive", found=f"scale {course_gy_per_matrix_gy}"
-        )
-    largest_weight = max(objective.weight for objective in objectives)
-    problem = _Problem(
-        matrix=dose_matrix,
-        objectives=objectives,
-        voxel_sets=voxel_sets,
-        limits=[Multipliers(limit, voxel_sets[limit.structure], _PENALTY_START * largest_weight) for limit in limits],
+    problem = _problem(
+        matrix,
+        objectives,
+        structures=structures,
+        limits=limits,
         course_gy_per_matrix_gy=course_gy_per_matrix_gy,
-        offset_gy=offset,
+        offset_gy=offset_gy,
         smoothness=smoothness,
-        reference_weight=1.0,
-        scale=np.ones(column_count),
+        maximum_weights=maximum_weights,
     )
     weights = _starting_weights(problem, initial_weights)
+    weights = np.minimum(weights, problem.maximum)
     problem.reference_weight = max(float(weights.mean()), np.finfo(float).tiny)
     problem.scale = _column_scale(problem, weights)
     weights, history, outer = _augmented_lagrangian(
@@ -237,6 +231,69 @@ def optimize_fluence(
     return _result(problem, weights, history, outer, violation_tolerance_gy, perf_counter() - start)
 
 
+def equal_weights(
+    matrix: Any,
+    objectives: Sequence[Objective],
+    *,
+    structures: Mapping[str, VoxelSet | ArrayLike],
+    course_gy_per_matrix_gy: float = 1.0,
+    offset_gy: ArrayLike | None = None,
+) -> FloatArray:
+    """Return the equal bixel weights that suit the objectives best: where a cold start begins.
+
+    Parameters and errors as for :func:`optimize_fluence`. Their size is a natural unit of fluence, for example for
+    upper bounds.
+    """
+    return _equal_weights(
+        _problem(
+            matrix,
+            objectives,
+            structures=structures,
+            limits=(),
+            course_gy_per_matrix_gy=course_gy_per_matrix_gy,
+            offset_gy=offset_gy,
+            smoothness=None,
+            maximum_weights=None,
+        )
+    )
+
+
+def _problem(
+    matrix: Any,
+    objectives: Sequence[Objective],
+    *,
+    structures: Mapping[str, VoxelSet | ArrayLike],
+    limits: Sequence[DoseLimit],
+    course_gy_per_matrix_gy: float,
+    offset_gy: ArrayLike | None,
+    smoothness: FluenceSmoothness | None,
+    maximum_weights: ArrayLike | None,
+) -> _Problem:
+    """Check the arguments; scale and reference fluence come later."""
+    dose_matrix = as_dose_matrix(matrix)
+    row_count, column_count = dose_matrix.shape
+    voxel_sets = as_voxel_sets(structures, row_count=row_count)
+    _check_names(objectives, limits, voxel_sets)
+    offset = np.zeros(row_count) if offset_gy is None else np.broadcast_to(np.asarray(offset_gy, float), (row_count,))
+    if not np.all(np.isfinite(offset)) or not course_gy_per_matrix_gy > 0:
+        raise ProtocolError(
+            "dose offset and scale must be finite, the scale positive", found=f"scale {course_gy_per_matrix_gy}"
+        )
+    penalty = _PENALTY_START * max(objective.weight for objective in objectives)
+    return _Problem(
+        matrix=dose_matrix,
+        objectives=objectives,
+        voxel_sets=voxel_sets,
+        limits=[Multipliers(limit, voxel_sets[limit.structure], penalty) for limit in limits],
+        course_gy_per_matrix_gy=course_gy_per_matrix_gy,
+        offset_gy=offset,
+        smoothness=smoothness,
+        reference_weight=1.0,
+        scale=np.ones(column_count),
+        maximum=_upper_bounds(maximum_weights, column_count),
+    )
+
+
 def _check_names(
     objectives: Sequence[Objective], limits: Sequence[DoseLimit], voxel_sets: Mapping[str, VoxelSet]
 ) -> None:
@@ -249,19 +306,33 @@ def _check_names(
             )
 
 
+def _upper_bounds(maximum_weights: ArrayLike | None, columns: int) -> FloatArray:
+    if maximum_weights is None:
+        return np.full(columns, np.inf)
+    maximum = np.array(np.broadcast_to(np.asarray(maximum_weights, dtype=np.float64), (columns,)))
+    if not np.all(maximum > 0):
+        raise ProtocolError("upper bounds of the fluence must be positive", found=f"minimum {maximum.min()}")
+    return maximum
+
+
 def _starting_weights(problem: _Problem, initial_weights: ArrayLike | None) -> FloatArray:
-    """Return the warm start, or equal weights at the best point of their ray (one product with the matrix)."""
+    """Return the warm start, or equal weights."""
     columns = problem.matrix.shape[1]
-    if initial_weights is not None:
-        weights = np.array(initial_weights, dtype=np.float64)
-        if weights.shape != (columns,) or not np.all(np.isfinite(weights)) or np.any(weights < 0):
-            raise ProtocolError(
-                "starting weights must be finite and not negative, one per bixel",
-                found=f"shape {weights.shape}",
-                expected=f"({columns},)",
-            )
-        if np.any(weights > 0):
-            return weights
+    if initial_weights is None:
+        return _equal_weights(problem)
+    weights = np.array(initial_weights, dtype=np.float64)
+    if weights.shape != (columns,) or not np.all(np.isfinite(weights)) or np.any(weights < 0):
+        raise ProtocolError(
+            "starting weights must be finite and not negative, one per bixel",
+            found=f"shape {weights.shape}",
+            expected=f"({columns},)",
+        )
+    return weights if np.any(weights > 0) else _equal_weights(problem)
+
+
+def _equal_weights(problem: _Problem) -> FloatArray:
+    """Return equal weights at the best point of their ray, which takes one product with the matrix."""
+    columns = problem.matrix.shape[1]
     unit = problem.matrix.dose(np.ones(columns)).astype(np.float64) * problem.course_gy_per_matrix_gy
     largest = float(unit.max(initial=0.0))
     if not largest > 0:
@@ -351,11 +422,11 @@ def _quasi_newton(
         weights / problem.scale,
         jac=True,
         method="L-BFGS-B",
-        bounds=[(0.0, None)] * weights.size,
+        bounds=Bounds(0.0, problem.maximum / problem.scale),
         callback=after_iteration,
         options={"maxiter": max(iterations_left, 1), "maxcor": 20, "ftol": 1e-12, "gtol": 1e-12, "maxfun": 10**6},
     )
-    return np.maximum(np.asarray(found.x, dtype=np.float64), 0.0) * problem.scale
+    return np.clip(np.asarray(found.x, dtype=np.float64) * problem.scale, 0.0, problem.maximum)
 
 
 def _result(
@@ -368,7 +439,9 @@ def _result(
 ) -> FluenceResult:
     total, gradient = problem.evaluate(weights / problem.scale)
     x = weights / problem.scale
-    residual = float(np.max(np.abs(x - np.maximum(x - gradient, 0.0)))) / max(abs(total), np.finfo(float).tiny)
+    residual = float(np.max(np.abs(x - np.clip(x - gradient, 0.0, problem.maximum / problem.scale)))) / max(
+        abs(total), np.finfo(float).tiny
+    )
     dose = problem.dose(weights)
     terms = []
     for objective in problem.objectives:

@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from imrt_core.optimize.constraints import DoseLimit, LimitKind
 from imrt_core.optimize.objectives import MeanDose, SquaredDeviation, SquaredOverdose, SquaredUnderdose
 from imrt_core.optimize.smoothness import FluenceSmoothness
-from imrt_core.optimize.solver import FluenceProgress, FluenceResult, optimize_fluence
+from imrt_core.optimize.solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
 from imrt_core.optimize.voxels import VoxelSet
 from imrt_core.patient import GeometryError, ProtocolError, StructureError
 from tests.naive_optimize import finite_difference_gradient, toy_matrix
@@ -151,6 +151,24 @@ def test_warm_start_converges_sooner(c_shape: tuple[sparse.csr_array, dict[str, 
     assert warm.objective <= cold.objective * 1.01
 
 
+def test_upper_bounds_hold(c_shape: tuple[sparse.csr_array, dict[str, np.ndarray]]) -> None:
+    free = _solve(c_shape)
+    bound = 0.6 * float(free.weights.max())
+    bounded = _solve(c_shape, maximum_weights=bound)
+    assert bounded.weights.max() == pytest.approx(bound)
+    assert bounded.weights.max() <= bound
+    assert bounded.objective >= free.objective
+    assert bounded.kkt_residual < 0.1
+
+
+def test_equal_weights_are_the_best_of_their_kind(c_shape: tuple[sparse.csr_array, dict[str, np.ndarray]]) -> None:
+    matrix, structures = c_shape
+    objective = SquaredDeviation(structure="Target", dose_gy=50.0)
+    weights = equal_weights(matrix, [objective], structures=structures, course_gy_per_matrix_gy=25.0)
+    unit = 25.0 * (matrix @ np.ones(matrix.shape[1]))[structures["Target"]]
+    np.testing.assert_allclose(weights, 50.0 * unit.sum() / (unit @ unit), rtol=1e-3)
+
+
 def test_progress_sees_every_iteration(c_shape: tuple[sparse.csr_array, dict[str, np.ndarray]]) -> None:
     seen: list[FluenceProgress] = []
     result = _solve(c_shape, progress=seen.append)
@@ -181,6 +199,8 @@ def test_bad_input_is_refused() -> None:
         optimize_fluence(matrix, objective, structures={"T": np.ones(3, dtype=bool)})
     with pytest.raises(ProtocolError, match="starting weights"):
         optimize_fluence(matrix, objective, structures={"T": [0]}, initial_weights=[1.0])
+    with pytest.raises(ProtocolError, match="upper bounds"):
+        optimize_fluence(matrix, objective, structures={"T": [0]}, maximum_weights=0.0)
     with pytest.raises(GeometryError, match="finite and not negative"):
         optimize_fluence(-matrix, objective, structures={"T": [0]})
     with pytest.raises(GeometryError, match="not a dose-influence matrix"):

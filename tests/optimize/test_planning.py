@@ -1,0 +1,216 @@
+"""The planning chain on a small C-shaped target: deliverable, judged, corrected, re-optimised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imrt_core.dose import plan_dose
+from imrt_core.evaluate import dvh
+from imrt_core.machine import load_machine
+from imrt_core.optimize import BeamDirection, PlanProgress, PlanResult, PlanSettings, Technique, make_plan, reoptimise
+from imrt_core.patient import Goal, PlanError, ProtocolError
+from tests.optimize.cases import c_shape_patient
+
+MACHINE = load_machine("generic_6mv")
+SETTINGS = PlanSettings(optimisation_grid_mm=6.0, dose_grid_mm=5.0, max_iterations=60, control_points=40, corrections=1)
+PRESCRIPTION = (("PTV50", 50.0),)
+GOALS = (
+    Goal.parse("PTV50 D95%[Gy] >= 50"),
+    Goal.parse("PTV50 D5%[Gy] <= 60"),
+    Goal.parse("Core D0.03cc[Gy] <= 42 (hard)"),
+)
+BEAMS = tuple(BeamDirection(gantry_deg=float(g)) for g in range(0, 360, 51))
+
+
+def _plan(goals: tuple[Goal, ...] = GOALS, **options: object) -> PlanResult:
+    red, structures = c_shape_patient()
+    return make_plan(
+        red,
+        structures,
+        MACHINE,
+        goals=goals,
+        prescription_gy=PRESCRIPTION,
+        fractions=25,
+        beams=BEAMS,
+        isocentre_lps=(0.0, 0.0, 0.0),
+        patient_position="HFS",
+        **{"settings": SETTINGS, **options},  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture(scope="module")
+def planned() -> tuple[PlanResult, list[PlanProgress]]:
+    seen: list[PlanProgress] = []
+    return _plan(plan_uid="1.2.3.4.5", progress=seen.append), seen
+
+
+def test_the_deliverable_plan_meets_its_goals(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    result, _ = planned
+    assert result.feasible, result.hard_violations
+    assert all(goal.ok for goal in result.goals), [(str(g.goal), g.value) for g in result.goals]
+    assert result.dvhs["PTV50"].metric("D95%[Gy]") == pytest.approx(50.0, abs=0.1)
+    core = result.dvhs["Core"].metric("D0.03cc[Gy]")
+    assert core <= 42.0
+    assert result.dvhs["PTV50"].metric("D50%[Gy]") < 55.0
+
+
+def test_the_stated_dose_is_that_of_the_plan(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    result, _ = planned
+    red, structures = c_shape_patient()
+    again = plan_dose(result.plan, red, MACHINE, dose_grid=result.course_dose_gy.grid, patient_position="HFS")
+    np.testing.assert_allclose(again.fraction_dose_gy.array, result.fraction_dose_gy.array, atol=1e-4)
+    np.testing.assert_allclose(result.course_dose_gy.array, 25 * result.fraction_dose_gy.array, rtol=1e-5)
+    for beam, dose in zip(result.plan.beams, again.beams, strict=True):
+        assert beam.beam_dose_gy == pytest.approx(dose.dose_at_isocentre_gy, rel=1e-4)
+    judged = dvh(structures["Core"], result.course_dose_gy).mean_gy
+    assert judged == pytest.approx(result.dvhs["Core"].mean_gy, rel=1e-3)
+
+
+def test_the_plan_says_what_it_is(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    plan = planned[0].plan
+    assert plan.approval_status == "UNAPPROVED"
+    assert plan.intent == "RESEARCH"
+    assert "RESEARCH" in plan.label
+    assert len(plan.label) <= 16
+    assert plan.sop_instance_uid == "1.2.3.4.5"
+    assert plan.frame_of_reference_uid == "1.2.3"
+    assert plan.structure_set_uid == "1.2.3.4"
+    assert plan.fractions_planned == 25
+    assert plan.prescription_gy == PRESCRIPTION
+    assert [b.control_points[0].gantry_deg for b in plan.beams] == [b.gantry_deg for b in BEAMS]
+
+
+def test_every_beam_obeys_the_machine(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    limits = MACHINE.limits
+    for beam in planned[0].plan.beams:
+        leaves = np.stack([cp.leaves_mm for cp in beam.control_points if cp.leaves_mm is not None])
+        mu = beam.mu * np.array([cp.cumulative_weight for cp in beam.control_points])
+        rate = beam.control_points[0].dose_rate_mu_per_min
+        assert rate is not None
+        assert rate <= limits.dose_rate_mu_per_min
+        seconds = np.diff(mu) * 60.0 / rate
+        speed = np.abs(np.diff(leaves, axis=0)).max(axis=(1, 2)) / seconds
+        assert speed.max() <= limits.leaf_speed_mm_per_s * (1 + 1e-6)
+        assert np.all(leaves[:, 1] - leaves[:, 0] >= limits.leaf_gap_mm - 1e-9)
+        assert np.ptp(leaves, axis=2).max() <= limits.leaf_span_mm
+        assert limits.minimum_beam_mu <= beam.mu <= limits.maximum_beam_mu
+
+
+def test_progress_and_times(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    result, seen = planned
+    assert [p.stage for p in seen if p.iteration == 0] == [
+        "influence",
+        *("optimise", "sequence", "final_dose") * 2,
+    ]
+    assert sum(p.iteration > 0 for p in seen) == result.iterations
+    assert set(result.stage_seconds) == {"influence", "optimise", "sequence", "final_dose"}
+    assert all(s > 0 for s in result.stage_seconds.values())
+    assert result.mu == pytest.approx(result.plan.total_mu)
+    assert 0 < result.delivery_seconds < 1200
+
+
+def test_the_same_inputs_give_the_same_plan(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    again = _plan()
+    assert again.mu == planned[0].mu
+    np.testing.assert_array_equal(again.fraction_dose_gy.array, planned[0].fraction_dose_gy.array)
+
+
+def test_an_impossible_hard_goal_makes_the_plan_infeasible() -> None:
+    goals = (*GOALS[:2], Goal.parse("Core D0.03cc[Gy] <= 8 (hard)"))
+    result = _plan(goals, settings=PlanSettings(**{**_as_dict(SETTINGS), "max_iterations": 30, "corrections": 0}))
+    assert not result.feasible
+    ((violated, excess),) = result.hard_violations
+    assert violated.goal.structure == "Core"
+    assert excess == pytest.approx(violated.value - 8.0)
+    assert excess > 1.0
+
+
+def _as_dict(settings: PlanSettings) -> dict[str, object]:
+    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+
+def test_step_and_shoot_is_deliverable_too() -> None:
+    result = _plan(settings=PlanSettings(**{**_as_dict(SETTINGS), "technique": Technique.STEP_AND_SHOOT, "levels": 8}))
+    assert result.feasible
+    for beam in result.plan.beams:
+        mu = np.diff(beam.mu * np.array([cp.cumulative_weight for cp in beam.control_points]))
+        assert np.all(mu[mu > 1e-9] >= MACHINE.limits.minimum_segment_mu)
+    assert result.segments < 5 * 30
+
+
+def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    """The patient lost 8 mm all around: the plan of record is too hot, the plan of the day is not."""
+    record = planned[0].plan
+    red, structures = c_shape_patient()
+    points = red.grid.voxel_centres_lps()
+    thinner = red.with_array(np.where(np.hypot(points[..., 0], points[..., 1]) < 82.0, red.array, 0.0))
+    unchanged = plan_dose(
+        record, thinner, MACHINE, dose_grid=planned[0].course_dose_gy.grid, patient_position="HFS"
+    ).fraction_dose_gy
+    hot = dvh(structures["PTV50"], unchanged.with_array(unchanged.array * 25.0)).metric("D95%[Gy]")
+    assert hot > 50.8
+    day = reoptimise(
+        thinner,
+        structures,
+        MACHINE,
+        plan_of_record=record,
+        goals=GOALS,
+        prescription_gy=PRESCRIPTION,
+        fractions=25,
+        isocentre_lps=(0.0, 0.0, 0.0),
+        patient_position="HFS",
+        settings=SETTINGS,
+        plan_uid="1.2.3.4.6",
+    )
+    assert day.feasible
+    assert all(goal.ok for goal in day.goals), [(str(g.goal), g.value) for g in day.goals]
+    assert day.dvhs["PTV50"].metric("D95%[Gy]") == pytest.approx(50.0, abs=0.1)
+    assert day.iterations < planned[0].iterations
+    assert day.plan.fractions_planned == 1
+    assert day.plan.prescription_gy == (("PTV50", 2.0),)
+    assert day.plan.predecessor_uid == record.sop_instance_uid
+    assert day.plan.sop_instance_uid == "1.2.3.4.6"
+
+
+def test_a_replan_counts_the_dose_delivered_so_far(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    record = planned[0]
+    red, structures = c_shape_patient()
+    background = record.course_dose_gy.with_array(record.fraction_dose_gy.array * 10.0)
+    arguments: dict[str, object] = {
+        "plan_of_record": record.plan,
+        "goals": GOALS,
+        "prescription_gy": PRESCRIPTION,
+        "fractions": 15,
+        "isocentre_lps": (0.0, 0.0, 0.0),
+        "patient_position": "HFS",
+        "settings": SETTINGS,
+        "background_gy": background,
+    }
+    result = reoptimise(red, structures, MACHINE, one_day=False, **arguments)  # type: ignore[arg-type]
+    assert result.plan.fractions_planned == 15
+    assert result.dvhs["PTV50"].metric("D95%[Gy]") == pytest.approx(50.0, abs=0.2)
+    expected = background.array + 15 * result.fraction_dose_gy.array
+    np.testing.assert_allclose(result.course_dose_gy.array, expected, atol=1e-3)
+    with pytest.raises(PlanError, match="today's dose alone"):
+        reoptimise(red, structures, MACHINE, one_day=True, **arguments)  # type: ignore[arg-type]
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="without contours"):
+        _plan((*GOALS, Goal.parse("Heart Mean[Gy] < 5")))
+    with pytest.raises(ProtocolError, match="needs a beam"):
+        red, structures = c_shape_patient()
+        make_plan(
+            red,
+            structures,
+            MACHINE,
+            goals=GOALS,
+            prescription_gy=PRESCRIPTION,
+            fractions=25,
+            beams=(),
+            isocentre_lps=(0.0, 0.0, 0.0),
+            patient_position="HFS",
+        )
+    with pytest.raises(ProtocolError, match="positive"):
+        PlanSettings(bixel_mm=0.0)
