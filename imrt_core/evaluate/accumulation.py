@@ -97,6 +97,9 @@ def pull_back(dose_gy: Volume, moving_from_fixed: DisplacementField | RigidTrans
     .. [1] B. van Leer, J. Comput. Phys. 23 (1977) 276.
     """
     if isinstance(moving_from_fixed, RigidTransform):
+        if np.array_equal(moving_from_fixed.matrix, np.eye(4)) and dose_gy.grid.matches(grid, tolerance_mm=1e-6):
+            # Nothing to map, and every voxel's mean is its value: courses hold many fractions that stand in as planned.
+            return Volume(dose_gy.array.astype(np.float64), grid)
         lps_from_index = moving_from_fixed.matrix @ grid.lps_from_index
         vectors = np.zeros((1, 1, 1, 3), np.float32)
         field_from_index = np.eye(4)
