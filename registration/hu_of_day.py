@@ -16,11 +16,12 @@ from .warp import warp
 
 #: HU of fat and muscle in a CT; contrast medium and bone lie above.
 FAT_HU, MUSCLE_HU = (-150.0, -50.0), (10.0, 90.0)
-#: What is written where the plan shows gas and today tissue, and the other way round.
-AIR_HU, TISSUE_HU = -1000.0, 40.0
-#: Today's tissue that replaces planned air keeps its HU within these bounds.
-_TISSUE_RANGE_HU = (-150.0, 150.0)
-#: Specks of disagreement are noise and partial volume along edges, not gas.
+AIR_HU = -1000.0
+#: Below it a voxel of the day is air altogether.
+_SURELY_AIR_HU = -700.0
+#: Today's tissue that replaces planned air is no brighter: a CBCT cannot say what is bone.
+_MOST_TISSUE_HU = 150.0
+#: Smaller specks of disagreement are noise.
 MIN_POCKET_CC = 0.1
 #: A tissue's mean may be off by this much: about 2 % of electron density in soft tissue.
 LIMIT_HU = 40.0
@@ -155,26 +156,34 @@ def _with_air_of_day(
 ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], dict[str, float]]:
     """Let today's image decide between air and tissue; return the HU and the volumes changed, in cm³."""
     grid = planned.grid
-    calm = smoothed(todays, 1.5)
+    calm = smoothed(todays, 1.0)
     near = ndimage.distance_transform_edt(~planned_body, sampling=grid.spacing_mm[::-1]) <= _NEAR_BODY_MM
     todays_body = body_mask(calm) & near
     planned_air, todays_air = planned.array < BODY_HU, calm.array < BODY_HU
-    # Blurring moves neither edge, but half a voxel of misregistration changes the class along every surface.
     air = _pockets(seen & planned_body & todays_air & ~planned_air, grid)
     tissue = _pockets(seen & todays_body & ~todays_air & planned_air, grid)
-    final = planned.array.copy()
-    final[air] = AIR_HU
-    final[tissue] = np.clip(calm.array[tissue], *_TISSUE_RANGE_HU)
-    outside = seen & ~todays_body & ~planned_body
-    final[outside] = AIR_HU
+    # A pocket's outer voxels hold part air, part tissue: there today's HU say how much. A CBCT's gas is too bright.
+    gas = np.where(calm.array < _SURELY_AIR_HU, np.float32(AIR_HU), np.clip(calm.array, AIR_HU, _MOST_TISSUE_HU))
+    final = np.where(_rim(air) & seen, np.minimum(planned.array, gas), planned.array)
+    fill = np.clip(calm.array, AIR_HU, _MOST_TISSUE_HU)
+    final = np.where(_rim(tissue) & seen, np.maximum(final, fill), final)
+    # What neither body holds is air; the voxel next to the skin keeps its partial volume.
+    final[seen & ~_rim(todays_body | planned_body)] = AIR_HU
     inside = _filled(todays_body)
-    cc = grid.voxel_volume_cc
+    # Volume by lost or gained density, so that partial voxels count in part.
+    change = (final - planned.array) / 1000.0 * np.float32(grid.voxel_volume_cc)
+    lost, gained = np.where(_rim(air), -np.minimum(change, 0), 0), np.where(_rim(tissue), np.maximum(change, 0), 0)
     return final, {
-        "gas_added_cc": float((air & inside).sum() * cc),
-        "skin_removed_cc": float((air & ~inside).sum() * cc),
-        "gas_removed_cc": float((tissue & planned_body).sum() * cc),
-        "skin_added_cc": float((tissue & ~planned_body).sum() * cc),
+        "gas_added_cc": float(lost[inside].sum()),
+        "skin_removed_cc": float(lost[~inside].sum()),
+        "gas_removed_cc": float(gained[planned_body].sum()),
+        "skin_added_cc": float(gained[~planned_body].sum()),
     }
+
+
+def _rim(mask: Mask) -> Mask:
+    """Return the mask with the voxels that touch it."""
+    return np.asarray(ndimage.binary_dilation(mask, structure=np.ones((3, 3, 3))))
 
 
 def _filled(body: Mask) -> Mask:
@@ -182,10 +191,15 @@ def _filled(body: Mask) -> Mask:
 
 
 def _pockets(mask: Mask, grid: Grid) -> Mask:
-    """Drop connected parts under 0.1 cm³."""
-    labels, count = ndimage.label(mask)
+    """Drop layers one voxel thin, then connected parts under 0.1 cm³.
+
+    Half a voxel of misregistration changes the class along every surface; that is no gas.
+    """
+    core = ndimage.binary_erosion(mask)
+    thick = ndimage.binary_dilation(core, structure=np.ones((3, 3, 3))) & mask
+    labels, count = ndimage.label(thick)
     if count == 0:
-        return mask
+        return thick
     keep = np.bincount(labels.ravel()) * grid.voxel_volume_cc >= MIN_POCKET_CC
     keep[0] = False
     return np.asarray(keep[labels])

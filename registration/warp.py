@@ -11,10 +11,11 @@ from imrt_core.patient import (
     RegistrationError,
     RigidTransform,
     Structure,
+    StructureError,
     StructureSet,
     Volume,
 )
-from imrt_core.patient.contours import mask_from_structure, structure_from_mask
+from imrt_core.patient.contours import mask_from_structure, structure_from_mask, structure_volume_cc
 from imrt_core.patient.slabs import contour_slabs
 
 from ._field_kernels import pull
@@ -22,6 +23,11 @@ from .preprocess import bounding_box
 
 #: Pixels that structures are rasterised and contoured on.
 PIXEL_MM = 1.0
+#: Layers that a slice of the day is averaged from.
+_LAYERS = 3
+#: Levels of a fraction mask that may stand for its surface: within about a third of a pixel of 0.5.
+_LEVELS = (0.3, 0.7)
+_VOLUME_TOLERANCE = 0.003
 
 Transform = RigidTransform | DisplacementField
 
@@ -157,22 +163,51 @@ def warp_mask(
     lower, upper = bounding_box(reached.array > 0, like, margin)
     part = like.cropped(lower, upper)
     sx, sy, sz = part.spacing_mm
-    fine = part.resampled((sx / np.ceil(sx / PIXEL_MM), sy / np.ceil(sy / PIXEL_MM), sz))
-    mask = warp(source, fixed_from_moving, like=fine)
-    return mask if (mask.array >= 0.5).any() else None
+    fine = part.resampled((sx / np.ceil(sx / PIXEL_MM), sy / np.ceil(sy / PIXEL_MM), sz / _LAYERS))
+    # A slice stands for its thickness: the mean of thin layers, so that the ends of a tilted structure fade out.
+    layers = warp(source, fixed_from_moving, like=fine).array
+    nz, ny, nx = fine.shape
+    mean = layers.reshape(nz // _LAYERS, _LAYERS, ny, nx).mean(axis=1, dtype=np.float32)
+    x, y, _ = fine.spacing_mm
+    middle = fine.to_lps([0.0, 0.0, (_LAYERS - 1) / 2])
+    mask = Volume(mean, Grid((nz // _LAYERS, ny, nx), (x, y, sz), tuple(middle), part.direction))
+    return mask if (mean >= 0.5).any() else None
 
 
 def contoured(mask: Volume | None, like: Structure) -> Structure:
-    """Return the contours of a mask with the name, number, type and colour of another structure; empty for None."""
+    """Return the contours of a mask with the name, number, type and colour of another structure; empty for None.
+
+    The level is 0.5, or as near to it as gives the contours the volume of the mask: a small structure cut into few
+    slices would otherwise gain or lose some percent, and the volume rule of targets must not see that as a change.
+    """
+    empty = Structure(like.name, (), like.number, like.interpreted_type, like.color_rgb)
     if mask is None:
-        return Structure(like.name, (), like.number, like.interpreted_type, like.color_rgb)
-    return structure_from_mask(
-        mask,
-        name=like.name,
-        number=like.number,
-        interpreted_type=like.interpreted_type,
-        color_rgb=like.color_rgb,
-    )
+        return empty
+    wanted = float(mask.array.sum(dtype=np.float64)) * mask.grid.voxel_volume_cc
+    low, high, level = _LEVELS[0], _LEVELS[1], 0.5
+    best, best_error = empty, np.inf
+    for _ in range(5):
+        try:
+            found = structure_from_mask(
+                mask,
+                name=like.name,
+                number=like.number,
+                interpreted_type=like.interpreted_type,
+                color_rgb=like.color_rgb,
+                level=level,
+            )
+        except StructureError:
+            # Nothing but dust at this level.
+            high, level = level, (low + level) / 2
+            continue
+        volume = structure_volume_cc(found, slice_spacing_mm=mask.grid.spacing_mm[2])
+        if abs(volume / wanted - 1) < best_error:
+            best, best_error = found, abs(volume / wanted - 1)
+        if best_error < _VOLUME_TOLERANCE:
+            break
+        low, high = (low, level) if volume < wanted else (level, high)
+        level = (low + high) / 2
+    return best
 
 
 def _own_grid(structure: Structure, slice_spacing_mm: float | None) -> Grid:
