@@ -66,9 +66,9 @@ class PlanSettings:
     dose_rate_mu_per_min: float = 300.0
     smoothness: float = 300.0
     peak_fluence: float = 3.0
-    max_iterations: int = 150
+    max_iterations: int = 100
     corrections: int = 1
-    tolerance: float = 2e-3
+    tolerance: float = 5e-3
     engine: str = "beamlet"
 
     def __post_init__(self) -> None:

@@ -228,7 +228,7 @@ def reoptimise(
         patient_position=patient_position,
         objectives=objectives,
         limits=limits,
-        settings=settings or replace(PlanSettings(), max_iterations=80),
+        settings=settings or replace(PlanSettings(), max_iterations=60),
         warm_start=plan_of_record,
         background_gy=background_gy,
         fractions_planned=1 if one_day else fractions,
