@@ -351,10 +351,10 @@ def density_report(result: DayDensity | Withheld) -> DensityReport:
     )
 
 
-def body_contour(change: ContourChange | Withheld, *, flag_mm: float) -> BodyContour:
+def body_contour(change: ContourChange | None, *, flag_mm: float) -> BodyContour:
     """Return the change of the body's outer contour."""
-    if isinstance(change, Withheld):
-        return BodyContour(flag_mm=flag_mm, note=change.reason)
+    if change is None:
+        return BodyContour(flag_mm=flag_mm, note="the body of today could not be compared with that of planning")
     x, y, z = change.where_lps
     side = "more" if change.outward else "less"
     return BodyContour(

@@ -18,6 +18,7 @@ from .errors import CourseError
 from .files import copy_tree, disk_errors, move_tree, sha256_of_tree
 from .home import incoming_folder
 from .ledger.ledger import now, open_ledger
+from .privacy import without_identity
 from .quarantine import quarantine
 from .store import CourseFolder, FractionFolder, courses, patient_key
 
@@ -223,7 +224,7 @@ def refuse(fraction: FractionFolder, image: SetupImage, error: InputRefusedError
     else:
         fraction.setup_file.unlink()
     with open_ledger() as ledger:
-        details = {**error.as_dict(), "quarantine": place.name}
+        details = {**without_identity(error).as_dict(), "quarantine": place.name}
         ledger.add_event("image-refused", course=course, fraction=fraction.key, details=details)
         ledger.set_course_state(course, "needs a person", f"{fraction.key}: {error.message}")
     return place
@@ -233,7 +234,7 @@ def refuse_delivery(path: Path, error: InputRefusedError) -> Path:
     """Put a folder of ``incoming`` into quarantine, whole."""
     place = quarantine(path, error)
     with open_ledger() as ledger:
-        ledger.add_event("delivery-refused", details={**error.as_dict(), "quarantine": place.name})
+        ledger.add_event("delivery-refused", details={**without_identity(error).as_dict(), "quarantine": place.name})
     return place
 
 

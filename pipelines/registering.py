@@ -19,6 +19,7 @@ from .files import sha256_of_tree
 from .instance import add_course_partition, dagster_instance, remove_course_partition, run_job
 from .ledger.ledger import now, open_ledger
 from .locks import course_lock
+from .privacy import without_identity
 from .protocol import parse_protocol, protocol_sha256, protocol_text
 from .quarantine import quarantine
 from .results import Baseline, PlanOfRecord
@@ -129,7 +130,9 @@ def add_course(
         place = quarantine(dicom, error, course=course or "")
         with open_ledger() as ledger:
             ledger.add_event(
-                "course-refused", course=course or "", details={**error.as_dict(), "quarantine": place.name}
+                "course-refused",
+                course=course or "",
+                details={**without_identity(error).as_dict(), "quarantine": place.name},
             )
         raise
 

@@ -25,6 +25,7 @@ from registration.itk import read_volume
 
 from . import filling
 from .codec import read_npz, read_value_json
+from .errors import CourseError
 from .ledger import FractionRow, open_ledger
 from .ledger.ledger import now
 from .provenance import provenance, versions
@@ -40,7 +41,6 @@ from .results import (
     PlanOfRecord,
     Withheld,
 )
-from .stages import anatomy
 from .stages.export import write_day
 from .store import CourseFolder, FractionFolder
 
@@ -122,6 +122,14 @@ def write_fraction_report(
     """
     fraction.setup_record()
     course = fraction.course
+    if not fraction.output("plan_of_day", ".npz").is_file():
+        raise CourseError(
+            "the fraction has not been run to its end",
+            found="no plan of day",
+            expected="igrt fraction run first",
+            where=f"{course.course} {fraction.key}",
+            code="fraction-not-run",
+        )
     outputs = FractionOutputs.read(fraction)
     report = fraction_report(fraction, outputs, stage_seconds or _seconds_before(fraction))
     files = render_fraction(report, _images(course, outputs), fraction.report)
@@ -182,7 +190,7 @@ def fraction_report(
         structures=filling.structure_rows(drawn, outputs.structures),
         density=filling.density_report(outputs.density),
         body_contour=filling.body_contour(
-            anatomy.body_change(outputs.planning, outputs.image, outputs.match, outputs.density),
+            None if isinstance(outputs.density, Withheld) else outputs.density.contour,
             flag_mm=course.protocol().decision.contour_flag_mm,
         ),
         beams=filling.beam_rows(outputs.plan_of_record.plan, outputs.baseline.beams, outputs.dose),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from imrt_core.dose import BeamDose
 from imrt_core.evaluate import DVH, GoalResult, GoalRow, TargetCoverage
+from imrt_core.evaluate.body_contour import ContourChange
 from imrt_core.patient import PatientImage, Plan, PlanningData, RigidTransform, StructureSet, Volume
 from registration import AppliedShift, CouchShift
 
@@ -175,6 +176,8 @@ class DayDensity:
         Mean error of the tissue checks; NaN where too little of the tissue is seen.
     figures : mapping of str to float
         For the report.
+    contour : ContourChange or None
+        Body of today against that of planning; None where they cannot be compared.
     """
 
     hu: Volume
@@ -186,6 +189,7 @@ class DayDensity:
     fat_error_hu: float
     muscle_error_hu: float
     figures: Mapping[str, float]
+    contour: ContourChange | None
 
 
 @dataclass(frozen=True, eq=False)

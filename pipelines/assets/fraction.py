@@ -339,7 +339,7 @@ def plan_of_day(
 def fraction_report(context: AssetExecutionContext) -> Output[dict[str, str]]:
     """Write the report (HTML, PDF, JSON) and the DICOM of the day from what the stages left in the store."""
     fraction = _fraction(context)
-    stats = context.instance.get_run_step_stats(context.run_id)
+    stats = context.instance.get_run_step_stats(context.run.run_id)
     seconds = {s.step_key: s.end_time - s.start_time for s in stats if s.start_time and s.end_time}
     files = write_fraction_report(fraction, stage_seconds=seconds)
     link = report_url(fraction.course.course, fraction.key, files.html.name)

@@ -13,13 +13,12 @@ from pipelines.report import CourseReport, FractionReport
 
 from ..course_record import CourseRecord, DeliveryRecord, SetupRecord
 from ..protocol import Protocol
-from . import main
+from . import main  # noqa: F401  (defines the answer of every command)
 from .output import Answer, ErrorAnswer
 
 
 def models() -> dict[str, type[BaseModel]]:
     """Return every model by the name of its schema file."""
-    assert main.app is not None  # importing main has defined every command's answer
     answers = {_kebab(cls.__name__.removesuffix("Answer")): cls for cls in Answer.__subclasses__()}
     stored: dict[str, type[BaseModel]] = {
         "fraction-report": FractionReport,

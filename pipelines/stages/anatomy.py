@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from imrt_core.evaluate.body_contour import ContourChange, contour_change
 from imrt_core.machine import Machine, relative_electron_density
-from imrt_core.patient import Goal, Grid, InputRefusedError, Volume
+from imrt_core.patient import Goal, Grid, InputRefusedError, Structure, Volume
 from imrt_core.patient.contours import mask_from_structure
 from registration import (
     DayStructures,
     DeformableMatch,
+    PropagatedStructure,
     PropagationRules,
     PtvRule,
     RigidMatch,
@@ -50,24 +53,26 @@ def deformation_of_day(planning: Planning, image: DayImage, match: RigidMatch) -
 def propagation_rules(planning: Planning, protocol: Protocol) -> PropagationRules:
     """Return how the protocol wants structures carried to the day.
 
-    PTV of day = CTV of day + the plan's margin, planning-risk volume of day = organ of day + its margin, where both are
-    drawn; what the protocol marks rigid or deformable follows so.
+    PTV of day = CTV of day + the plan's margin. Where the CTV follows rigidly that is the planned PTV moved with it,
+    the planner's own margin and cropping included, so it is not grown anew; a PTV whose CTV deforms is. Planning-risk
+    volumes are the organ of the day + their margin. What the protocol marks rigid or deformable follows so.
     """
     drawn = {s.name: s for s in planning.data.structures if not s.is_empty}
+    wish = {name: rule.propagate for name, rule in protocol.structures.items() if name in drawn}
+    deformed = [n for n, how in wish.items() if how == "deformable" and drawn[n].is_target]
     rebuilt = [
         PtvRule(target.name, target.ctv, target.margin_mm)
         for target in protocol.targets
-        if target.ctv in drawn and target.name in drawn
+        if target.ctv in deformed and target.name in drawn
     ]
     rebuilt += [
         PtvRule(name, rule.prv_of, rule.margin_mm)
         for name, rule in protocol.structures.items()
         if rule.prv_of in drawn and name in drawn
     ]
-    wish = {name: rule.propagate for name, rule in protocol.structures.items() if name in drawn}
     return PropagationRules(
         ptvs=tuple(rebuilt),
-        deform_targets=tuple(n for n, how in wish.items() if how == "deformable" and drawn[n].is_target),
+        deform_targets=tuple(deformed),
         rigid_organs=tuple(n for n, how in wish.items() if how == "rigid" and not drawn[n].is_target),
         max_target_loss_percent=protocol.decision.ctv_volume_loss_percent,
     )
@@ -83,18 +88,44 @@ def structures_of_day(
     """Carry the planning structures to the day; not after a match that failed."""
     if not match.quality.passed:
         return Withheld("the rigid match failed its quality limits: " + "; ".join(match.quality.reasons))
+    grid = grid_of_day(planning, match, deformation)
     try:
-        return propagate_structures(
+        day = propagate_structures(
             planning.data.structures,
             rigid=match.moving_from_fixed,
             deformable=None if isinstance(deformation, Withheld) else deformation,
             rules=propagation_rules(planning, protocol),
-            like=grid_of_day(planning, match, deformation),
+            like=grid,
             frame_of_reference_uid=image.image.frame_of_reference_uid,
             referenced_series_uid=image.image.series_uid,
         )
     except InputRefusedError as error:
         return Withheld(str(error))
+    drawn = planning.data.structures.names
+    ctvs = {target.name: target.ctv for target in protocol.targets if target.ctv in drawn}
+    risk = {name for name, rule in protocol.structures.items() if rule.prv_of}
+    return replace(
+        day,
+        rows=tuple(_named_margin(row, ctvs.get(row.name)) for row in day.rows),
+        structures=replace(
+            day.structures,
+            structures=tuple(_within(s, grid) if s.name in risk else s for s in day.structures),
+        ),
+    )
+
+
+def _named_margin(row: PropagatedStructure, ctv: str | None) -> PropagatedStructure:
+    """Say of a PTV that moved with its rigid CTV what it is."""
+    if ctv is None or row.method != "rigid PTV":
+        return row
+    return replace(row, method=f"{ctv} of day + the plan's margin", note="")
+
+
+def _within(structure: Structure, grid: Grid) -> Structure:
+    """Cut a planning-risk volume at the image's ends, as the organ is; its margin must not stand out of the dose."""
+    index = [grid.to_index(contour.points_lps[0])[2] for contour in structure.contours]
+    kept = (c for c, k in zip(structure.contours, index, strict=True) if -0.5 <= k <= grid.shape[0] - 0.5)
+    return replace(structure, contours=tuple(kept))
 
 
 def grid_of_day(planning: Planning, match: RigidMatch, deformation: DeformableMatch | Withheld) -> Grid:
@@ -145,6 +176,7 @@ def density_of_day(
             "skin added, cc": found.skin_added_cc,
             "skin removed, cc": found.skin_removed_cc,
         },
+        contour=_body_change(planning, image, match, found.hu),
     )
 
 
@@ -157,22 +189,18 @@ def _body_of_day(hu: Volume, structures: DayStructures) -> Volume:
     return hu.with_array(body)
 
 
-def body_change(
-    planning: Planning, image: DayImage, match: RigidMatch, density: DayDensity | Withheld
-) -> ContourChange | Withheld:
+def _body_change(planning: Planning, image: DayImage, match: RigidMatch, today_hu: Volume) -> ContourChange | None:
     """Compare the body of today, pulled back by the rigid match, with that of the planning CT; the same threshold."""
-    if isinstance(density, Withheld):
-        return density
     hu = planning.data.ct.hu
     grid = hu.grid.resampled(_CONTOUR_GRID_MM)
     seen = image.image.hu.with_array(field_of_view(image.image.hu).astype(np.float32))
     back = match.moving_from_fixed
-    today = density.hu.with_array(body_mask(density.hu).astype(np.float32))
+    today = today_hu.with_array(body_mask(today_hu).astype(np.float32))
     planned = hu.with_array(body_mask(hu).astype(np.float32)).resampled_to(grid)
     try:
         return contour_change(planned, warp(today, back, like=grid), seen=warp(seen, back, like=grid))
-    except InputRefusedError as error:
-        return Withheld(str(error))
+    except InputRefusedError:
+        return None  # the report says that there is no figure, and the decision takes it as a failed check
 
 
 def outside_image(

@@ -10,7 +10,7 @@ import numpy as np
 from imrt_core.dicom import find_series, read_image, read_machine_isocentre
 from imrt_core.geometry.margins import expand
 from imrt_core.machine import Machine
-from imrt_core.patient import IdentityError, Scanner, Volume
+from imrt_core.patient import IdentityError, InputRefusedError, Scanner, Volume
 from imrt_core.patient.contours import mask_from_structure
 from registration import (
     CouchShift,
@@ -24,6 +24,7 @@ from registration import (
 from registration.couch import TableLimits
 
 from ..course_record import CourseRecord, DeliveryRecord, SetupImage
+from ..privacy import without_identity
 from ..protocol import Protocol
 from ..results import DayImage, DayShift, Planning, Point
 from ..store import FractionFolder, patient_key
@@ -45,7 +46,10 @@ def read_setup(fraction: FractionFolder, course: CourseRecord, planning: Plannin
     setup = fraction.setup_record()
     governing = setup.governing
     folder = fraction.setup / governing.folder
-    image = read_image(folder)
+    try:
+        image = read_image(folder)
+    except InputRefusedError as error:
+        raise without_identity(error) from None
     if patient_key(image.patient) != course.patient_key:
         raise IdentityError(
             "the setup image is of another patient",

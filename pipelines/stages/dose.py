@@ -18,7 +18,7 @@ from ..course_record import DeliveryRecord
 from ..results import DayDensity, DayDose, DayShift, Withheld
 
 #: Voxels of every dose that goals are judged on.
-DOSE_SPACING_MM = 2.5
+DOSE_SPACING_MM = 3.0
 
 
 def density(hu: Volume, structures: StructureSet, curve: DensityCurve) -> tuple[Volume, tuple[str, ...]]:

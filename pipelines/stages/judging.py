@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from imrt_core.dose import PlanDose
@@ -215,7 +216,9 @@ def decision_of_day(
         Findings of the earlier fractions, oldest first.
     """
     residual = shift.residual
-    change = anatomy.body_change(planning, image, match, density)
+    change_mm = 0.0  # where the density is withheld, that alone is for a person
+    if not isinstance(density, Withheld):
+        change_mm = density.contour.largest_mm if density.contour is not None else math.nan
     position = image.image.patient_position
     return decide(
         Evidence(
@@ -233,7 +236,7 @@ def decision_of_day(
                 if isinstance(density, Withheld)
                 else Check(passed=density.passed, reasons=density.reasons)
             ),
-            contour_change_mm=0.0 if isinstance(change, Withheld) else change.largest_mm,
+            contour_change_mm=change_mm,
             ctv_volume_change_percent=anatomy.ctv_changes(planning, structures),
             # A plan that was made here has no planning system's dose to be validated against; the gate is for others.
             baseline=Check(passed=baseline.gate_passed is not False, reasons=baseline.gate_reasons),

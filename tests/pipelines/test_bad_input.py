@@ -28,6 +28,7 @@ from imrt_core.patient import (
 from pipelines.cli.main import app
 from pipelines.files import sha256_of_tree
 from pipelines.home import quarantine_folder
+from pipelines.ledger import open_ledger
 from pipelines.store import course_ids
 
 from . import tiny
@@ -209,7 +210,10 @@ def test_course_add_refuses(breaking: Breaking, code: str, dicom: Path, tmp_path
     error = answer["error"]
     assert error["code"] == code, error
     assert error["message"] and error["found"] and error["expected"]
-    assert "SOMEBODY" not in json.dumps(answer) and "Tiny" not in json.dumps(answer)
+    with open_ledger() as ledger:
+        told = json.dumps([event.details for event in ledger.events(course="bad")])
+    assert code in told and "SOMEBODY" not in told and "TINY" not in told
+    assert "Tiny^" not in json.dumps(answer)
     (place,) = quarantine_folder().iterdir()
     assert sha256_of_tree(place / "input") == before == sha256_of_tree(dicom)
     assert json.loads((place / "reason.json").read_text())[0]["code"] == code

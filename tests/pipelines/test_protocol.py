@@ -37,7 +37,8 @@ def test_shipped_protocols_are_valid(name: str) -> None:
     assert targets <= {g.parsed.structure for g in protocol.goals}
     # every target has something that pushes its dose up
     up = {o.structure for o in protocol.objectives if o.kind in ("underdose", "uniform", "dvh_min")}
-    assert targets <= up
+    # Without objectives of its own, a protocol leaves them to its goals.
+    assert not protocol.objectives or targets <= up
 
 
 def test_goals_of_the_issue_are_there() -> None:
