@@ -18,6 +18,9 @@ def expand(mask: Volume, sides: tuple[float, float, float, float, float, float])
     points = mask.grid.voxel_centres_lps()
     grown = mask.array.astype(float)
     for source in np.argwhere(mask.array > 0):
+        neighbours = tuple(slice(max(n - 1, 0), n + 2) for n in source)
+        if mask.array[neighbours].max() < 0.5:
+            continue  # no surface passes here
         for target in np.ndindex(mask.grid.shape):
             step = points[target] - points[tuple(source)]
             length = float(np.linalg.norm(step))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from imrt_core._numba import kernel
 from imrt_core.patient import GeometryError, StructureError, Volume
@@ -62,13 +63,18 @@ def expand(mask: Volume, margin_mm: float | Sequence[float]) -> Volume:
         return mask.with_array(fraction)
 
     offsets, slack_mm, width_mm = _element(mask, sides)
+    if len(offsets) == 0:
+        return mask.with_array(fraction)
     reach = np.abs(offsets).max(axis=0)
     occupied = [np.flatnonzero(fraction.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     lower = [max(int(o[0]) - int(r), 0) for o, r in zip(occupied, reach, strict=True)]
     upper = [min(int(o[-1]) + int(r) + 1, n) for o, r, n in zip(occupied, reach, fraction.shape, strict=True)]
     box = tuple(slice(a, b) for a, b in zip(lower, upper, strict=True))
     part = np.ascontiguousarray(fraction[box])
-    surface = np.argwhere(_surface(part))
+    # The 0.5 level is the surface. A fraction below it that touches none above belongs to no surface (a sliver at a
+    # tip, a part of a slice at an end) and must not grow the full margin.
+    beside = ndimage.binary_dilation(part >= 0.5, structure=np.ones((3, 3, 3), dtype=bool))
+    surface = np.argwhere(_surface(part) & beside)
     grown = fraction.copy()
     grown[box] = _grow(part, surface, offsets, slack_mm.astype(np.float32), width_mm.astype(np.float32))
     return mask.with_array(grown)

@@ -92,6 +92,14 @@ def test_only_grows_and_zero_margin_is_identity() -> None:
     assert np.all(expand(mask, 4.0).array >= mask.array)
 
 
+def test_a_sliver_that_no_surface_touches_does_not_grow() -> None:
+    fraction = np.zeros((11, 11, 21), dtype=np.float32)
+    fraction[5, 5, 4] = 1
+    fraction[5, 5, 15] = 0.4
+    grown = expand(Volume(fraction, Grid(fraction.shape, (2.0, 2.0, 2.0))), 6.0).array
+    assert grown[5, 5, 7] > 0.4 and grown[5, 5, 12:15].max() == 0
+
+
 def test_grid_border_cuts_off() -> None:
     grid = Grid((5, 5, 5), (2.0, 2.0, 2.0))
     assert np.all(expand(Volume(np.ones(grid.shape, np.float32), grid), 7.0).array == 1)
