@@ -63,7 +63,9 @@ def ui(
             start_new_session=True,
         )
         console.print(f"web UI http://127.0.0.1:{port}   reports {base}   Ctrl-C ends both", highlight=False)
-        signal.signal(signal.SIGTERM, _as_interrupt)
+        # SIGINT by name too: a shell starts background jobs with it ignored, and then nothing could end them kindly.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _as_interrupt)
         try:
             code = process.wait()
         except KeyboardInterrupt:
