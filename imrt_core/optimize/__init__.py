@@ -4,7 +4,8 @@ from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
 from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
-from .planning import make_plan, reoptimise
+from .planning import make_plan
+from .reoptimise import reoptimise
 from .sequencing import LeafSequence, Technique, sequence
 from .smoothness import FluenceSmoothness
 from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence

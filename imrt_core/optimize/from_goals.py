@@ -30,7 +30,7 @@ _MEAN_WEIGHT = 40.0
 _SERIAL_WEIGHT = 150.0
 _DVH_WEIGHT = 200.0
 #: A small, always active pull on every organ with a goal: below its limit, less is still better.
-_PULL_WEIGHT = 0.02
+_PULL_WEIGHT = 0.05
 _FALLOFF_WEIGHT = 4.0
 #: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel.
 _LIMIT_MARGIN_GY = 1.0

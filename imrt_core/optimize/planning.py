@@ -1,4 +1,4 @@
-"""From goals to a deliverable plan, and from the plan of record to one for the anatomy of the day.
+"""From goals to a deliverable plan.
 
 Influence matrix → fluence → leaf sequence → dose of what the leaves deliver → once more with the difference between
 the two doses as a constant, ``D(w) = A·w + (forward(w_k) − A·w_k)`` → normalisation → judgement on the final dose.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from imrt_core.dose import PlanDose, plan_dose
 from imrt_core.machine import Machine
-from imrt_core.patient import Goal, Grid, Plan, PlanError, ProtocolError, StructureSet, Volume
+from imrt_core.patient import Goal, Grid, Plan, ProtocolError, StructureSet, Volume
 
 from .case import PlanningCase, build_case
 from .constraints import DoseLimit, LimitKind
@@ -158,88 +158,6 @@ def make_plan(
     return _rounds(case, red, machine, settings, identity, judge, initial, watch)
 
 
-def reoptimise(
-    red: Volume,
-    structures: StructureSet,
-    machine: Machine,
-    *,
-    plan_of_record: Plan,
-    goals: Sequence[Goal],
-    prescription_gy: Sequence[tuple[str, float]],
-    fractions: int,
-    isocentre_lps: tuple[float, float, float],
-    patient_position: str,
-    one_day: bool = True,
-    objectives: Sequence[Objective] | None = None,
-    limits: Sequence[DoseLimit] | None = None,
-    settings: PlanSettings | None = None,
-    background_gy: Volume | None = None,
-    dose_grid: Grid | None = None,
-    label: str = RESEARCH_LABEL,
-    plan_uid: str = "",
-    progress: ProgressCallback | None = None,
-) -> PlanResult:
-    """Re-optimise a plan for the anatomy of the day, from the plan of record's beams and fluence.
-
-    Parameters
-    ----------
-    red, structures, isocentre_lps, patient_position
-        Of the day, in the frame of the day, for the patient after the stated couch shift.
-    machine : Machine
-        As for :func:`make_plan`.
-    plan_of_record : Plan
-        Gives beam directions and starting fluence; becomes the predecessor.
-    goals, prescription_gy
-        Course scale.
-    fractions : int
-        For a plan of the day: the planned fractions of the course (today's dose is judged × this number). For a replan:
-        the remaining fractions, with the dose delivered so far as ``background_gy``.
-    one_day : bool
-        Plan of the day (Number of Fractions Planned = 1) or replan of the remaining fractions.
-    objectives, limits, settings, background_gy, dose_grid, label, plan_uid, progress
-        As for :func:`make_plan`.
-
-    Raises
-    ------
-    PlanError
-        As :func:`make_plan`; also if a plan of the day comes with a background, or the plan of record is an arc.
-    """
-    if one_day and background_gy is not None:
-        raise PlanError(
-            "a plan of the day is judged on today's dose alone", found="a background dose", expected="one_day=False"
-        )
-    beams = []
-    for beam in plan_of_record.beams:
-        point = beam.control_points[0]
-        if beam.is_arc:
-            raise PlanError("arcs cannot be re-optimised yet", where=f"beam {beam.name}")
-        beams.append(
-            BeamDirection(gantry_deg=point.gantry_deg, collimator_deg=point.collimator_deg, table_deg=point.table_deg)
-        )
-    return make_plan(
-        red,
-        structures,
-        machine,
-        goals=goals,
-        prescription_gy=prescription_gy,
-        fractions=fractions,
-        beams=beams,
-        isocentre_lps=isocentre_lps,
-        patient_position=patient_position,
-        objectives=objectives,
-        limits=limits,
-        settings=settings or replace(PlanSettings(), max_iterations=60),
-        warm_start=plan_of_record,
-        background_gy=background_gy,
-        fractions_planned=1 if one_day else fractions,
-        dose_grid=dose_grid,
-        label=label,
-        plan_uid=plan_uid,
-        predecessor_uid=plan_of_record.sop_instance_uid,
-        progress=progress,
-    )
-
-
 @dataclass(eq=False)
 class _Watch:
     """Wall time of the stages, and progress for the caller."""
@@ -279,14 +197,7 @@ def _rounds(
     weights, limits, offset = initial, case.limits, case.background_gy
     best: tuple[tuple[bool, int, int], PlanResult] | None = None
     iterations = 0
-    with watch.stage("optimise"):
-        level = equal_weights(
-            case.matrix,
-            case.objectives,
-            structures=case.voxels.sets,
-            course_gy_per_matrix_gy=judge.fractions,
-            offset_gy=case.background_gy,
-        )
+    level: NDArray[np.float64] | None = None
 
     def compute(plan: Plan, grid: Grid) -> PlanDose:
         position = identity.patient_position
@@ -294,6 +205,14 @@ def _rounds(
 
     while True:
         with watch.stage("optimise"):
+            if level is None:
+                level = equal_weights(
+                    case.matrix,
+                    case.objectives,
+                    structures=case.voxels.sets,
+                    course_gy_per_matrix_gy=judge.fractions,
+                    offset_gy=case.background_gy,
+                )
             fluence = optimize_fluence(
                 case.matrix,
                 case.objectives,

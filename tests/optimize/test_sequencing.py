@@ -218,10 +218,27 @@ def test_any_map_is_deliverable(
     assert result.error_mu < tolerance * 20.0
 
 
+@pytest.mark.parametrize("technique", list(Technique))
+@pytest.mark.parametrize("interdigitation", [True, False])
+def test_a_field_wider_than_the_span_keeps_the_leaves_together(technique: Technique, interdigitation: bool) -> None:
+    """Two targets far apart: left to themselves, short rows would run ahead of long ones."""
+    mu = np.zeros((8, 36))
+    mu[:4, :14], mu[4:, 22:], mu[3:5, 10:26] = 12.0, 5.0, 8.0
+    mu[0, 2:12:2] = 4.0
+    wanted = FluenceMap(mu, np.arange(37) * 5.0 - 90.0, np.arange(9) * 5.0 - 20.0)
+    free = replace(LIMITS, interdigitation=interdigitation, leaf_span_mm=400.0)
+    if interdigitation:
+        assert np.ptp(sequence(wanted, MLC, free, technique=technique).leaves_mm, axis=2).max() > 110.0
+    limits = replace(free, leaf_span_mm=100.0)
+    result = sequence(wanted, MLC, limits, technique=technique, minimum_segment_area_mm2=20.0)
+    assert_deliverable(result, limits)
+    assert np.ptp(result.leaves_mm, axis=2).max() <= 100.0
+    assert result.error_mu < 0.05 * 12.0
+
+
 def test_a_field_beyond_the_machine_is_refused() -> None:
-    wide = clinical_map(columns=40)
     with pytest.raises(PlanError, match="leaf span"):
-        sequence(wide, MLC, replace(LIMITS, leaf_span_mm=50.0))
+        sequence(clinical_map(columns=40), MLC, replace(LIMITS, leaf_span_mm=60.0))
     with pytest.raises(PlanError, match="longer than the collimator"):
         sequence(clinical_map(rows=60), MLC, LIMITS)
     with pytest.raises(PlanError, match="no fluence"):
