@@ -13,7 +13,7 @@ from PIL import Image
 from imrt_core.patient import Grid, Volume
 
 #: Width of the pictures in pixels; the event log holds them, so they stay small.
-WIDTH = 256
+WIDTH = 280
 _WINDOW_HU = (-200.0, 300.0)
 
 
@@ -26,7 +26,7 @@ def checkerboard(fixed: Volume, moved: Volume, point_lps: tuple[float, float, fl
     """Return alternating squares of two images on the grid of the first: edges must run on across them."""
     one, other = (_grey(_slice(v, fixed.grid, point_lps)) for v in (fixed, moved))
     rows, columns = one.shape
-    squares = (np.arange(rows)[:, None] // 24 + np.arange(columns)[None, :] // 24) % 2 == 0
+    squares = (np.arange(rows)[:, None] // 35 + np.arange(columns)[None, :] // 35) % 2 == 0
     return _markdown(np.where(squares, one, other), "planning CT and image of the day in alternating squares")
 
 
@@ -42,11 +42,13 @@ def dose_on_hu(hu: Volume, dose_gy: Volume, point_lps: tuple[float, float, float
 
 
 def _slice(volume: Volume, like: Grid, point_lps: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Sample the transverse slice of ``like`` through a point, :data:`WIDTH` square pixels wide."""
     _, ny, nx = like.shape
     k = like.to_index(point_lps)[2]
-    step = max(nx / WIDTH, 1e-6)
-    columns = np.arange(min(WIDTH, nx)) * max(step, 1.0)
-    rows = np.arange(0, ny, max(step * like.spacing_mm[0] / like.spacing_mm[1], 1.0))
+    pixel_mm = nx * like.spacing_mm[0] / WIDTH
+    height = max(round(ny * like.spacing_mm[1] / pixel_mm), 1)
+    columns = (np.arange(WIDTH) + 0.5) * pixel_mm / like.spacing_mm[0] - 0.5
+    rows = (np.arange(height) + 0.5) * pixel_mm / like.spacing_mm[1] - 0.5
     j, i = np.meshgrid(rows, columns, indexing="ij")
     points = like.to_lps(np.stack([i, j, np.full_like(i, k)], axis=-1))
     return volume.sample(points, outside=float(volume.array.min()))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import AssetMaterialization, DagsterInstance, MetadataValue
+from dagster import AssetMaterialization, DagsterInstance, MarkdownMetadataValue, MetadataValue
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
@@ -25,6 +25,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from pipelines.instance import add_course_partition, dagster_instance
 from pipelines.report import render_fraction
 from pipelines.serve import report_url
+from pipelines.thumbnails import axial_hu
 
 from .report_example import example_images, example_report
 from .test_intake import register
@@ -115,10 +116,19 @@ def materialise(instance: DagsterInstance, link: str) -> None:
         )
     )
     instance.report_runless_asset_event(
+        AssetMaterialization("rigid_match", partition="tiny1|fx01", metadata={"match": picture()})
+    )
+    instance.report_runless_asset_event(
         AssetMaterialization(
             "fraction_report", partition="tiny1|fx01", metadata={"report": MetadataValue.url(link), "decision": "shift"}
         )
     )
+
+
+def picture() -> MarkdownMetadataValue:
+    """As the chain makes them."""
+    images = example_images()
+    return axial_hu(images.day_hu, (0.0, 0.0, 0.0))
 
 
 def text_on(browser: webdriver.Chrome, text: str, *, seconds: float = 60.0) -> None:
@@ -133,6 +143,14 @@ def test_course_metadata_and_report_in_a_browser(browser: webdriver.Chrome, ui: 
     browser.get(f"{web}/assets/couch_shift?view=events&partition=tiny1%7Cfx01")
     text_on(browser, "shift vertical mm")
     text_on(browser, "-3.25")
+    # a figure shows inline
+    browser.get(f"{web}/assets/rigid_match?view=events&partition=tiny1%7Cfx01")
+    show = (By.XPATH, "//*[contains(text(), 'Show Markdown')]")
+    WebDriverWait(browser, 60).until(until.element_to_be_clickable(show)).click()
+    image = WebDriverWait(browser, 30).until(
+        until.presence_of_element_located((By.CSS_SELECTOR, "img[src^='data:image/png;base64,']"))
+    )
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script("return arguments[0].naturalWidth", image) >= 200)
     # the link of the report is clicked, and the report says what it is
     browser.get(f"{web}/assets/fraction_report?view=events&partition=tiny1%7Cfx01")
     selector = (By.CSS_SELECTOR, f"a[href^='{reports}/reports/tiny1/fx01/']")
