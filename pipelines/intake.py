@@ -5,6 +5,7 @@ Only headers are read here; the ``setup_image`` stage reads the pixels and refus
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from imrt_core.patient import IdentityError, InputRefusedError, PatientIdentity
 
 from .course_record import SetupImage, SetupRecord, write_record
 from .errors import CourseError
-from .files import copy_tree, disk_errors, move_tree, sha256_of_tree
+from .files import copy_tree, disk_errors, make_folder, move_tree, sha256_of_tree
 from .home import incoming_folder
 from .ledger.ledger import now, open_ledger
 from .privacy import without_identity
@@ -45,16 +46,33 @@ class Delivery:
 
 
 def deliveries() -> tuple[Delivery, ...]:
-    """Return what lies in ``incoming``, in order of name; hidden names are still being written by convention."""
+    """Return the folders in ``incoming``, in order of name; hidden names are still being written by convention."""
     folder = incoming_folder()
     found = []
     with disk_errors(folder, "read"):
         for path in sorted(folder.iterdir()):
-            if path.name.startswith("."):
+            if path.name.startswith(".") or not path.is_dir():
                 continue
             newest = max(p.stat().st_mtime for p in (path, *path.rglob("*")))
             found.append(Delivery(path, max(0.0, time.time() - newest)))
     return tuple(found)
+
+
+def gather_loose_files(*, quiet_s: float) -> None:
+    """Put files that lie in ``incoming`` itself into one folder per series, once all of them have been quiet.
+
+    A file that is no DICOM gets a folder of its own, and goes the way of every delivery from there.
+    """
+    folder = incoming_folder()
+    with disk_errors(folder, "sort"):
+        files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+        if not files or time.time() - max(p.stat().st_mtime for p in files) < quiet_s:
+            return
+        for path in files:
+            series = find_series(path)
+            name = series[0].series_uid if series and series[0].series_uid else path.name
+            place = make_folder(folder / f"series-{hashlib.sha256(name.encode()).hexdigest()[:12]}")
+            path.rename(place / path.name)
 
 
 def the_image_series(path: Path) -> SeriesFiles:

@@ -197,13 +197,15 @@ class DayDose:
     """Dose of the plan of record on today's anatomy after the shift, one fraction, day frame.
 
     ``fraction_dose_gy`` lies on the day grid as acquired, before the couch moved (the dose was computed on the moved
-    patient and carried back without resampling).
+    patient and carried back without resampling). ``delivered_fraction_dose_gy``: the same with the MU that were
+    recorded for a partial delivery; None where the whole plan was delivered or nothing is recorded yet.
     """
 
     fraction_dose_gy: Volume
     beams: tuple[BeamDose, ...]
     warnings: tuple[str, ...]
     seconds: float
+    delivered_fraction_dose_gy: Volume | None = None
 
 
 @dataclass(frozen=True, eq=False)

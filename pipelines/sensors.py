@@ -17,6 +17,7 @@ from .intake import (
     acquisition_time,
     course_of,
     deliveries,
+    gather_loose_files,
     next_fraction,
     refuse_delivery,
     the_image_series,
@@ -56,6 +57,7 @@ def sort_deliveries() -> Iterator[tuple[Delivery, FractionFolder | str]]:
     """
     quiet_s = float(os.environ.get("IGRT_QUIET_S", QUIET_S))
     give_up_s = float(os.environ.get("IGRT_GIVE_UP_S", GIVE_UP_S))
+    gather_loose_files(quiet_s=quiet_s)
     for delivery in deliveries():
         if delivery.quiet_s < quiet_s:
             yield delivery, "still arriving"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from imrt_core.dicom import find_series
 from imrt_core.evaluate import Decision
-from imrt_core.patient import InputRefusedError
+from imrt_core.patient import InputRefusedError, Plan
 
 from .codec import read_npz, read_value_json
 from .course_record import DeliveryRecord, write_record
 from .errors import CourseError
-from .instance import dagster_instance, run_job
+from .instance import add_course_partition, dagster_instance, run_job
 from .intake import accept, acquisition_time
 from .ledger.ledger import actor, now, open_ledger
 from .locks import course_lock
@@ -108,6 +108,7 @@ def run_fraction(
                 patient_position=patient_position,
                 force=force,
             )
+        add_course_partition(instance, course.course)
         seconds = run_job("fraction_job", partition_key(course.course, place.key), instance=instance, on_stage=on_stage)
     return read_outcome(place, seconds=time.perf_counter() - started, stage_seconds=seconds)
 
@@ -161,7 +162,8 @@ def record_delivery(course: CourseFolder, fraction: str | int, delivery: Deliver
             where=f"{course.course} {place.key}",
             code="fraction-recorded",
         )
-    beams = {b.name for b in read_npz(course.path / "stages" / "plan_of_record.npz").plan.beams}
+    plan = _recorded_plan(place, delivery.plan_uid)
+    beams = {b.name for b in plan.beams}
     if unknown := sorted(set(delivery.mu_by_beam) - beams):
         raise CourseError(
             "the record names beams that the plan does not have",
@@ -175,8 +177,27 @@ def record_delivery(course: CourseFolder, fraction: str | int, delivery: Deliver
             ledger.set_delivered(course.course, place.key, delivery.model_dump(mode="json"))
     if place.is_complete:
         with dagster_instance() as instance:
+            add_course_partition(instance, course.course)
             run_job("record_job", partition_key(course.course, place.key), instance=instance)
     return "recorded"
+
+
+def _recorded_plan(fraction: FractionFolder, plan_uid: str) -> Plan:
+    """Return the plan that a record names: the plan of record, or the fraction's plan of day."""
+    record: Plan = read_npz(fraction.course.path / "stages" / "plan_of_record.npz").plan
+    known = {record.sop_instance_uid: record}
+    adapted = fraction.output("plan_of_day", ".npz")
+    if adapted.is_file() and (made := read_npz(adapted).plan) is not None:
+        known[made.sop_instance_uid] = made
+    if plan_uid and plan_uid not in known:
+        raise CourseError(
+            "the record names a plan that this fraction does not have",
+            found=plan_uid,
+            expected=", ".join(known),
+            where=f"{fraction.course.course} {fraction.key}",
+            code="plan-unknown",
+        )
+    return known[plan_uid] if plan_uid else record
 
 
 def delivery_record(

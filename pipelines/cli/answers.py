@@ -162,8 +162,8 @@ class FractionAnswer(Answer):
     stage_seconds: dict[str, float]
 
     def must_look(self) -> bool:
-        """Tell that a person must look at a review, and plan again after ``replan``."""
-        return self.decision in ("review", "replan")
+        """Tell that a person must look: at a review, after ``replan``, or where a wanted plan could not be made."""
+        return self.decision in ("review", "replan") or self.plan_of_day.startswith("not-computed")
 
     def as_text(self) -> RenderableType:
         """Return the verdict, the shift and the goals."""

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -167,7 +168,8 @@ def open_ledger() -> Iterator[Ledger]:
     path = ledger_file()
     engine = _engine(path)
     try:
-        Base.metadata.create_all(engine)
+        with FileLock(path.with_suffix(".lock")):  # two processes must not both create the tables
+            Base.metadata.create_all(engine)
         with Session(engine, expire_on_commit=False) as session, session.begin():
             yield Ledger(session)
     except OperationalError as error:

@@ -69,14 +69,15 @@ def with_isocentre(plan: Plan, isocentre_lps: tuple[float, float, float]) -> Pla
     return replace(plan, beams=beams)
 
 
-def as_delivered(plan: Plan, delivery: DeliveryRecord | None) -> Plan:
-    """Return the plan with the MU that were recorded for each beam, where a delivery was partial."""
+def as_delivered(plan: Plan, delivery: DeliveryRecord | None) -> Plan | None:
+    """Return the plan with the MU that were recorded for each beam of a partial delivery; None where it was not one."""
     if delivery is None or delivery.delivered != "partial":
-        return plan
+        return None
+    if delivery.plan_uid and delivery.plan_uid != plan.sop_instance_uid:
+        return None
     recorded = delivery.mu_by_beam
-    return replace(
-        plan, beams=tuple(replace(b, mu=recorded[b.name]) for b in plan.beams if recorded.get(b.name, 0.0) > 0)
-    )
+    beams = tuple(replace(b, mu=recorded[b.name]) for b in plan.beams if recorded.get(b.name, 0.0) > 0)
+    return replace(plan, beams=beams)
 
 
 def dose_of_day(
@@ -115,15 +116,24 @@ def dose_of_day(
     if shift.motion is None or shift.machine_isocentre_lps is None or shift.patient_position is None:
         return Withheld("beam dose needs the machine isocentre and the patient position: " + "; ".join(shift.reasons))
     started = time.perf_counter()
+    moved = day.red.with_grid(day.red.grid.transformed(shift.motion))
+    isocentre, position = shift.machine_isocentre_lps, shift.patient_position
     try:
         grid = dose_grid(day.red.grid, structures.structures)
-        result: PlanDose = plan_dose(
-            with_isocentre(as_delivered(plan, delivery), shift.machine_isocentre_lps),
-            day.red.with_grid(day.red.grid.transformed(shift.motion)),
-            machine,
-            dose_grid=grid.transformed(shift.motion),
-            patient_position=shift.patient_position,
-        )
+
+        def dose(of: Plan) -> PlanDose:
+            return plan_dose(
+                with_isocentre(of, isocentre),
+                moved,
+                machine,
+                dose_grid=grid.transformed(moved_by),
+                patient_position=position,
+            )
+
+        moved_by = shift.motion
+        result = dose(plan)
+        partial = as_delivered(plan, delivery)
+        delivered = None if partial is None else dose(partial).fraction_dose_gy.with_grid(grid)
     except InputRefusedError as error:
         return Withheld(str(error))
     return DayDose(
@@ -131,6 +141,7 @@ def dose_of_day(
         beams=result.beams,
         warnings=result.warnings,
         seconds=time.perf_counter() - started,
+        delivered_fraction_dose_gy=delivered,
     )
 
 

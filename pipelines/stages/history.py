@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from imrt_core.patient import DisplacementField, RigidTransform, Volume
 from registration import DeformableMatch, RigidMatch
 
 from ..codec import read_npz, read_value_json
-from ..course_record import DeliveryRecord
 from ..results import DayDose, PlanForDay, PlanOfRecord, Withheld
 from ..store import FractionFolder
 
@@ -38,16 +36,13 @@ def accumulate_store(
     """
     if isinstance(today, Withheld):
         return today, ()
-    earlier = [f for f in (_delivered(f) for f in fraction.course.fractions() if f.number < fraction.number) if f]
+    earlier = [computed for f in fraction.course.fractions() if f.number < fraction.number and (computed := _read(f))]
     return accumulated_to(
-        fraction.number,
+        _computed(fraction, today, _map(match, deformation)),
         earlier,
-        today,
-        _map(match, deformation),
-        delivered_today=fraction.delivery(),
+        _deliveries(fraction),
         planned_course_gy=planned_course_gy,
         planned_fractions=plan.plan.fractions_planned,
-        not_delivered=_not_delivered(fraction),
     )
 
 
@@ -61,59 +56,52 @@ def earlier_findings(fraction: FractionFolder) -> tuple[tuple[Finding, ...], ...
 
 
 @dataclass(frozen=True, eq=False)
-class DeliveredFraction:
-    """An earlier fraction as the store knows it.
+class ComputedFraction:
+    """A fraction whose dose is known.
 
     Parameters
     ----------
     number : int
         From 1.
     fraction_dose_gy : Volume
-        Day frame, of the plan that was delivered.
+        Of the plan of record, day frame.
+    delivered_dose_gy : Volume
+        What was delivered, day frame: the same, or that of the plan of the day or of a partial delivery, as recorded.
     moving_from_fixed : DisplacementField or RigidTransform
         Planning points to points of the day.
-    delivery : DeliveryRecord or None
-        None: assumed.
     """
 
     number: int
     fraction_dose_gy: Volume
+    delivered_dose_gy: Volume
     moving_from_fixed: DisplacementField | RigidTransform
-    delivery: DeliveryRecord | None
 
 
 def accumulated_to(
-    number: int,
-    earlier: Sequence[DeliveredFraction],
-    today: DayDose,
-    today_from_fixed: DisplacementField | RigidTransform,
+    today: ComputedFraction,
+    earlier: Sequence[ComputedFraction],
+    deliveries: Mapping[int, str],
     *,
-    delivered_today: DeliveryRecord | None,
     planned_course_gy: Volume,
     planned_fractions: int,
-    not_delivered: frozenset[int] = frozenset(),
 ) -> tuple[Accumulation, tuple[str, ...]]:
-    """Sum what was delivered before fraction ``number`` (and in it, where recorded) and project to the end.
+    """Sum what was delivered before today (and today, where recorded) and project to the end.
 
-    A fraction without an image of its own takes the dose of the nearest earlier one that has one, or of the plan; it
-    is "assumed", as is everything that was not recorded.
+    A fraction without an image of its own takes the dose of the nearest earlier one that has one, or of the plan. What
+    was not recorded is "assumed" delivered. Remaining fractions get the plan of record at today's anatomy.
 
     Parameters
     ----------
-    number : int
+    today : ComputedFraction
         Today's fraction.
-    earlier : sequence of DeliveredFraction
-        Computed fractions before today.
-    today, today_from_fixed
-        Today's dose, day frame, and the map from planning to day.
-    delivered_today : DeliveryRecord or None
-        A record of today's delivery: then today counts as delivered.
+    earlier : sequence of ComputedFraction
+        Those before it, in any order.
+    deliveries : mapping of int to str
+        ``"full"``, ``"partial"`` or ``"none"`` by fraction number, as recorded.
     planned_course_gy : Volume
         Baseline, planning frame.
     planned_fractions : int
         Of the course.
-    not_delivered : frozenset of int
-        Numbers of fractions recorded as not delivered.
 
     Returns
     -------
@@ -122,46 +110,43 @@ def accumulated_to(
     """
     grid = planned_course_gy.grid
     planned_gy = planned_course_gy.with_array(planned_course_gy.array / np.float32(planned_fractions))
-    by_number = {fraction.number: fraction for fraction in earlier}
-    pulled: dict[int, Volume] = {}
-    fractions: list[FractionDose] = []
+    computed = {fraction.number: fraction for fraction in earlier}
+    identity = RigidTransform.identity()
     standing_in: dict[int, list[int]] = {}
-    source = 0
-    for n in range(1, number):
-        if n in by_number:
-            source = n
-        if n in not_delivered:
+    like_source_gy, source = planned_gy, 0
+    fractions: list[FractionDose] = []
+    for n in range(1, today.number):
+        dose_gy = like_source_gy
+        if n in computed:
+            dose_gy = _pulled(computed[n].delivered_dose_gy, computed[n], planned_gy)
+            like_source_gy, source = _pulled(computed[n].fraction_dose_gy, computed[n], planned_gy), n
+        if deliveries.get(n) == "none":
             continue
-        if source not in pulled:
-            pulled[source] = _pulled(by_number[source], planned_gy) if source else planned_gy
-        recorded = n in by_number and by_number[n].delivery is not None
-        if n not in by_number:
+        if n not in computed:
             standing_in.setdefault(source, []).append(n)
+            dose_gy = like_source_gy
         fractions.append(
-            FractionDose(
-                number=n, dose_gy=pulled[source], moving_from_fixed=RigidTransform.identity(), assumed=not recorded
-            )
+            FractionDose(number=n, dose_gy=dose_gy, moving_from_fixed=identity, assumed=n not in deliveries)
         )
-    today_gy = _filled(pull_back(today.fraction_dose_gy, today_from_fixed, grid=grid), planned_gy)
-    if delivered_today is not None and delivered_today.delivered != "none":
-        fractions.append(FractionDose(number=number, dose_gy=today_gy, moving_from_fixed=RigidTransform.identity()))
-    notes = [
-        f"fractions {_ranges(numbers)} have no image: assumed as " + (f"fx{source:02d}" if source else "planned")
-        for source, numbers in sorted(standing_in.items())
-    ]
+    if deliveries.get(today.number, "none") != "none":
+        dose_gy = _pulled(today.delivered_dose_gy, today, planned_gy)
+        fractions.append(FractionDose(number=today.number, dose_gy=dose_gy, moving_from_fixed=identity))
     result = accumulate(
         fractions,
         grid=grid,
         planned_fractions=planned_fractions,
-        remaining_fraction_gy=today_gy,
+        remaining_fraction_gy=_pulled(today.fraction_dose_gy, today, planned_gy),
         planned_fraction_gy=planned_gy,
     )
+    notes = [
+        f"fractions {_ranges(numbers)} have no image: assumed as " + (f"fx{source:02d}" if source else "planned")
+        for source, numbers in sorted(standing_in.items())
+    ]
     return result, tuple(notes)
 
 
-def _pulled(fraction: DeliveredFraction, planned_gy: Volume) -> Volume:
-    dose = pull_back(fraction.fraction_dose_gy, fraction.moving_from_fixed, grid=planned_gy.grid)
-    return _filled(dose, planned_gy)
+def _pulled(dose_gy: Volume, fraction: ComputedFraction, planned_gy: Volume) -> Volume:
+    return _filled(pull_back(dose_gy, fraction.moving_from_fixed, grid=planned_gy.grid), planned_gy)
 
 
 def _filled(dose_gy: Volume, planned_gy: Volume) -> Volume:
@@ -181,36 +166,32 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join(f"{a}" if a == b else f"{a}–{b}" for a, b in parts)
 
 
-def _delivered(fraction: FractionFolder) -> DeliveredFraction | None:
+def _read(fraction: FractionFolder) -> ComputedFraction | None:
     """Read an earlier fraction; None if its dose is not there."""
-    delivery = fraction.delivery()
-    dose: DayDose | Withheld = _output(fraction, "dose_of_day", Withheld("not computed"))
+    path = fraction.output("dose_of_day", ".npz")
+    dose: DayDose | Withheld = read_npz(path) if path.is_file() else Withheld("not computed")
     if isinstance(dose, Withheld):
         return None
-    dose_gy = dose.fraction_dose_gy
-    if delivery is not None and delivery.plan_uid:
-        adapted: PlanForDay = _output(fraction, "plan_of_day", PlanForDay("kept", ""))
-        if adapted.plan is not None and adapted.plan.sop_instance_uid == delivery.plan_uid:
-            dose_gy = adapted.fraction_dose_gy or dose_gy
-    return DeliveredFraction(
-        number=fraction.number,
-        fraction_dose_gy=dose_gy,
-        moving_from_fixed=_map(
-            read_npz(fraction.output("rigid_match", ".npz")), read_npz(fraction.output("deformation", ".npz"))
-        ),
-        delivery=delivery,
-    )
+    match, deformation = (read_npz(fraction.output(name, ".npz")) for name in ("rigid_match", "deformation"))
+    return _computed(fraction, dose, _map(match, deformation))
 
 
-def _output(fraction: FractionFolder, asset: str, otherwise: Any) -> Any:
-    path = fraction.output(asset, ".npz")
-    return read_npz(path) if path.is_file() else otherwise
+def _computed(
+    fraction: FractionFolder, dose: DayDose, moving_from_fixed: DisplacementField | RigidTransform
+) -> ComputedFraction:
+    delivered = dose.delivered_fraction_dose_gy or dose.fraction_dose_gy
+    delivery, adapted = fraction.delivery(), fraction.output("plan_of_day", ".npz")
+    if delivery is not None and delivery.plan_uid and adapted.is_file():
+        made: PlanForDay = read_npz(adapted)
+        if made.plan is not None and made.fraction_dose_gy and made.plan.sop_instance_uid == delivery.plan_uid:
+            delivered = made.fraction_dose_gy
+    return ComputedFraction(fraction.number, dose.fraction_dose_gy, delivered, moving_from_fixed)
 
 
 def _map(match: RigidMatch, deformation: DeformableMatch | Withheld) -> DisplacementField | RigidTransform:
     return match.moving_from_fixed if isinstance(deformation, Withheld) else deformation.moving_from_fixed
 
 
-def _not_delivered(fraction: FractionFolder) -> frozenset[int]:
-    folders = (fraction.course.fraction(n) for n in range(1, fraction.number))
-    return frozenset(f.number for f in folders if (d := f.delivery()) is not None and d.delivered == "none")
+def _deliveries(fraction: FractionFolder) -> dict[int, str]:
+    folders = (fraction.course.fraction(n) for n in range(1, fraction.number + 1))
+    return {f.number: delivery.delivered for f in folders if (delivery := f.delivery()) is not None}

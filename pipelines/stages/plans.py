@@ -29,6 +29,7 @@ from imrt_core.patient import (
     Contour,
     GeometryError,
     Goal,
+    InputRefusedError,
     Plan,
     RigidTransform,
     Structure,
@@ -176,23 +177,26 @@ def plan_of_day(
     if replan and not isinstance(accumulated, Withheld) and not isinstance(deformation, Withheld):
         on_day = warp(accumulated.accumulated_gy, deformation.fixed_from_moving, like=density.red.grid)
         background = moved_volume(on_day, shift.motion, outside=0.0)
-    result = reoptimise(
-        red,
-        after,
-        machine,
-        plan_of_record=record,
-        goals=[Goal.parse(text) for text in course.goals],
-        prescription_gy=tuple(course.prescription_gy.items()),
-        fractions=remaining if replan else course.fractions,
-        isocentre_lps=shift.machine_isocentre_lps,
-        patient_position=shift.patient_position,
-        one_day=not replan,
-        objectives=objectives_of(protocol, after),
-        background_gy=background,
-        # A label that cannot be mistaken for the plan of record.
-        label=f"RSRCH {'REPL' if replan else 'DAY'} FX{fraction:02d}",
-        plan_uid=uid_from(record.sop_instance_uid, image_uid, str(fraction), decision.decision.value),
-    )
+    try:
+        result = reoptimise(
+            red,
+            after,
+            machine,
+            plan_of_record=record,
+            goals=[Goal.parse(text) for text in course.goals],
+            prescription_gy=tuple(course.prescription_gy.items()),
+            fractions=remaining if replan else course.fractions,
+            isocentre_lps=shift.machine_isocentre_lps,
+            patient_position=shift.patient_position,
+            one_day=not replan,
+            objectives=objectives_of(protocol, after),
+            background_gy=background,
+            # A label that cannot be mistaken for the plan of record.
+            label=f"RSRCH {'REPL' if replan else 'DAY'} FX{fraction:02d}",
+            plan_uid=uid_from(record.sop_instance_uid, image_uid, str(fraction), decision.decision.value),
+        )
+    except InputRefusedError as error:
+        return PlanForDay("not-computed", f"no plan of day could be made: {error}")
     return _adapted(result, after, shift.motion, decision, seconds=time.perf_counter() - started)
 
 

@@ -102,6 +102,21 @@ def test_complete_series_becomes_a_fraction_and_a_run(tmp_path: Path, series: Pa
     assert setup.governing.acquired == "2026-01-12T09:15:00"
 
 
+def test_files_without_a_folder_are_gathered_by_series(tmp_path: Path, series: Path) -> None:
+    course = register(tmp_path)
+    for path in series.iterdir():
+        (incoming_folder() / path.name).write_bytes(path.read_bytes())
+    assert list(sort_deliveries()) == []  # still arriving
+    then = time.time() - 120
+    for path in incoming_folder().iterdir():
+        os.utime(path, (then, then))
+    outcomes = list(sort_deliveries())
+    assert [str(o) for _, o in outcomes] == ["still arriving"]  # the folder has just been made
+    os.utime(outcomes[0][0].path, (then, then))
+    assert [o for _, o in sort_deliveries()] == [course.fraction("fx01")]
+    assert list(incoming_folder().iterdir()) == []
+
+
 def test_a_series_that_is_still_arriving_waits(tmp_path: Path, series: Path) -> None:
     register(tmp_path)
     folder = deliver(series, age_s=1.0)
