@@ -50,23 +50,46 @@ def _mirror(i: int, n: int) -> int:
 
 
 @kernel(parallel=True)
-def _sample_cubic(coefficients: Array, index: Array, values: Array, gradients: Array) -> None:
+def _look_up(
+    coefficients: Array,
+    seen: Array,
+    points: Array,
+    index_from_fixed: Array,
+    arm_from_fixed: Array,
+    slope_to_space: Array,
+    values: Array,
+    gradients: Array,
+    arms: Array,
+    visible: Array,
+) -> None:
     nz, ny, nx = coefficients.shape
-    n = index.shape[0]
+    n = points.shape[0]
     for block in numba.prange(BLOCKS):
-        wx = np.empty(4)
-        wy = np.empty(4)
-        wz = np.empty(4)
-        dx = np.empty(4)
-        dy = np.empty(4)
-        dz = np.empty(4)
+        wx, wy, wz = np.empty(4), np.empty(4), np.empty(4)
+        dx, dy, dz = np.empty(4), np.empty(4), np.empty(4)
+        at = np.empty(3)
         for p in range(block * n // BLOCKS, (block + 1) * n // BLOCKS):
-            i0 = floor(index[p, 0])
-            j0 = floor(index[p, 1])
-            k0 = floor(index[p, 2])
-            _bspline_weights(index[p, 0] - i0, wx, dx)
-            _bspline_weights(index[p, 1] - j0, wy, dy)
-            _bspline_weights(index[p, 2] - k0, wz, dz)
+            for c in range(3):
+                at[c] = index_from_fixed[c, 3]
+                arms[p, c] = arm_from_fixed[c, 3]
+                for d in range(3):
+                    at[c] += index_from_fixed[c, d] * points[p, d]
+                    arms[p, c] += arm_from_fixed[c, d] * points[p, d]
+            values[p] = 0.0
+            for c in range(3):
+                gradients[p, c] = 0.0
+            visible[p] = 0.0
+            if not (0.0 <= at[0] <= nx - 1 and 0.0 <= at[1] <= ny - 1 and 0.0 <= at[2] <= nz - 1):
+                continue
+            if seen[floor(at[2] + 0.5), floor(at[1] + 0.5), floor(at[0] + 0.5)] == 0:
+                continue
+            visible[p] = 1.0
+            i0 = floor(at[0])
+            j0 = floor(at[1])
+            k0 = floor(at[2])
+            _bspline_weights(at[0] - i0, wx, dx)
+            _bspline_weights(at[1] - j0, wy, dy)
+            _bspline_weights(at[2] - k0, wz, dz)
             v = 0.0
             gx = 0.0
             gy = 0.0
@@ -86,30 +109,72 @@ def _sample_cubic(coefficients: Array, index: Array, values: Array, gradients: A
                     gy += wz[a] * dy[b] * row
                     gz += dz[a] * wy[b] * row
             values[p] = v
-            gradients[p, 0] = gx
-            gradients[p, 1] = gy
-            gradients[p, 2] = gz
+            for c in range(3):
+                gradients[p, c] = slope_to_space[c, 0] * gx + slope_to_space[c, 1] * gy + slope_to_space[c, 2] * gz
 
 
-def sample_cubic(coefficients: Array, index_ijk: Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Evaluate a cubic B-spline and its gradient.
+def look_up(
+    coefficients: Array,
+    seen: Array,
+    points_lps: Array,
+    index_from_fixed: Array,
+    arm_from_fixed: Array,
+    slope_to_space: Array,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Evaluate a cubic B-spline at mapped points.
 
     Parameters
     ----------
     coefficients : ndarray, shape (nz, ny, nx)
         Of ``scipy.ndimage.spline_filter(..., order=3, mode="mirror")``.
-    index_ijk : ndarray, shape (n, 3)
-        Fractional indices inside the array.
+    seen : ndarray, shape (nz, ny, nx)
+        Non-zero where the image may be used; judged at the nearest voxel.
+    points_lps : ndarray, shape (n, 3)
+        Points to map.
+    index_from_fixed, arm_from_fixed : ndarray, 4×4
+        To the index (i, j, k) of the image, and to the arm about the centre of rotation.
+    slope_to_space : ndarray, 3×3
+        From the gradient per voxel along i, j, k to the gradient wanted.
 
     Returns
     -------
-    values, shape (n,), and gradients per voxel along i, j, k, shape (n, 3).
+    values (n,), gradients (n, 3), arms (n, 3), and 1.0 or 0.0 for seen or not (n,); what is not seen is 0.
     """
-    index = np.ascontiguousarray(index_ijk, dtype=np.float64)
-    values = np.empty(len(index))
-    gradients = np.empty((len(index), 3))
-    _sample_cubic(np.ascontiguousarray(coefficients, dtype=np.float32), index, values, gradients)
-    return values, gradients
+    n = len(points_lps)
+    values, gradients, arms, visible = np.empty(n), np.empty((n, 3)), np.empty((n, 3)), np.empty(n)
+    _look_up(
+        np.ascontiguousarray(coefficients, dtype=np.float32),
+        np.ascontiguousarray(seen, dtype=np.uint8),
+        np.ascontiguousarray(points_lps, dtype=np.float64),
+        np.ascontiguousarray(index_from_fixed, dtype=np.float64),
+        np.ascontiguousarray(arm_from_fixed, dtype=np.float64),
+        np.ascontiguousarray(slope_to_space, dtype=np.float64),
+        values,
+        gradients,
+        arms,
+        visible,
+    )
+    return values, gradients, arms, visible
+
+
+@kernel(parallel=True)
+def _subtract_model(values: Array, fixed: Array, arms: Array, intensity: Array, out: Array) -> None:
+    n = values.shape[0]
+    for block in numba.prange(BLOCKS):
+        for p in range(block * n // BLOCKS, (block + 1) * n // BLOCKS):
+            x, y, z = arms[p, 0], arms[p, 1], arms[p, 2]
+            shading = intensity[1] + intensity[2] * x + intensity[3] * y + intensity[4] * z
+            shading += intensity[5] * x * x + intensity[6] * y * y + intensity[7] * z * z
+            shading += intensity[8] * x * y + intensity[9] * x * z + intensity[10] * y * z
+            out[p] = values[p] - intensity[0] * fixed[p] - shading
+
+
+def subtract_model(values: Array, fixed: Array, arms: Array, intensity: Array) -> NDArray[np.float64]:
+    """Return ``values − scale·fixed − shading(arms)``; intensity: scale, then 1, x, y, z, xx, yy, zz, xy, xz, yz."""
+    out = np.empty(len(values))
+    v, f, q, c = (np.ascontiguousarray(a, dtype=np.float64) for a in (values, fixed, arms, intensity))
+    _subtract_model(v, f, q, c, out)
+    return out
 
 
 @kernel(parallel=True)

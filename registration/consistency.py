@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from imrt_core.patient import RigidTransform
 
-from ._kernels import sample_cubic
+from ._kernels import look_up
 from .refine import Fit, Level, refine
 
 #: A block with fewer points has no say of its own.
@@ -48,7 +48,7 @@ def block_figures(level: Level, fit: Fit, centre_lps: NDArray[np.float64]) -> Bl
     A rigid match of the right patient is confirmed by every part. Blocks that go their own way show posture that is
     not rigid, or another patient.
     """
-    seen = visible(level, fit.moving_from_fixed)
+    _, seen = sampled(level, fit.moving_from_fixed)
     blocks = _blocks(level.points_lps, seen)
     shifts, left_out = [], []
     for block in blocks:
@@ -77,7 +77,7 @@ def restart_spread(level: Level, coarse: Level, fit: Fit, centre_lps: NDArray[np
         away = RigidTransform.from_parameters(
             translation_mm=5.0 * direction, rotation_deg=2.0 * direction[[1, 2, 0]], centre_lps=centre
         )
-        near = refine(coarse, away @ fit.moving_from_fixed).moving_from_fixed
+        near = refine(coarse, away @ fit.moving_from_fixed, tolerance_mm=0.05).moving_from_fixed
         found = refine(sample, near).moving_from_fixed
         mm, deg = difference(found, reference, centre_lps)
         worst = (max(worst[0], mm), max(worst[1], deg))
@@ -86,22 +86,26 @@ def restart_spread(level: Level, coarse: Level, fit: Fit, centre_lps: NDArray[np
 
 def bone_dice(level: Level, fit: Fit, *, threshold_hu: float) -> float:
     """Return the Dice overlap of bone at the sampled points that both images show; NaN with under 200 bone points."""
-    seen = visible(level, fit.moving_from_fixed)
+    values, seen = sampled(level, fit.moving_from_fixed)
     mapped = fit.moving_from_fixed.apply(level.points_lps[seen])
-    values, _ = sample_cubic(level.coefficients, level.grid.to_index(mapped))
-    day = (values - fit.shading_at(mapped)) / max(fit.scale, 1e-3) > threshold_hu
+    day = (values[seen] - fit.shading_at(mapped)) / max(fit.scale, 1e-3) > threshold_hu
     planned = level.fixed_hu[seen] > threshold_hu
     if planned.sum() < 200:
         return float("nan")
     return float(2.0 * (day & planned).sum() / (day.sum() + planned.sum()))
 
 
-def visible(level: Level, transform: RigidTransform) -> NDArray[np.bool_]:
-    """Which sampled points the moving image shows."""
-    index = level.grid.to_index(transform.apply(level.points_lps))
-    upper = np.array(level.grid.shape[::-1]) - 1
-    i, j, k = np.clip(np.rint(index), 0, upper).astype(np.intp).T
-    return np.asarray(np.all((index >= 0) & (index <= upper), axis=1) & level.seen[k, j, i])
+def sampled(level: Level, transform: RigidTransform) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the moving HU at the sampled points, and which of them the moving image shows."""
+    values, _, _, seen = look_up(
+        level.coefficients,
+        level.seen,
+        level.points_lps,
+        level.grid.index_from_lps @ transform.matrix,
+        transform.matrix,
+        np.eye(3),
+    )
+    return values, seen > 0
 
 
 def _blocks(points_lps: NDArray[np.float64], seen: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:

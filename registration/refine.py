@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from imrt_core.patient import Grid, RigidTransform, Volume
 
-from ._kernels import SHADING_TERMS, normal_equations, sample_cubic
+from ._kernels import SHADING_TERMS, look_up, normal_equations, subtract_model
 from .preprocess import Mask
 
 #: Lengths of the equations are in units of 100 mm, intensities in units of 100 HU, so that all unknowns are near 1.
@@ -49,7 +49,7 @@ class Level:
         Windowed intensities there.
     coefficients : ndarray, shape (nz, ny, nx)
         Cubic B-spline coefficients of the windowed moving image.
-    seen : ndarray of bool
+    seen : ndarray of uint8
         Where the moving image may be used.
     grid : Grid
         Grid of the moving image.
@@ -58,7 +58,7 @@ class Level:
     points_lps: NDArray[np.float64]
     fixed_hu: NDArray[np.float64]
     coefficients: NDArray[np.float32]
-    seen: Mask
+    seen: NDArray[np.uint8]
     grid: Grid
 
     def subset(self, keep: NDArray[np.bool_]) -> Level:
@@ -150,7 +150,7 @@ def make_level(samples: FixedSamples, moving: Volume, seen: Mask) -> Level:
     """Clip the moving image (HU, smoothed) to the window of the samples and prepare its spline."""
     clipped = np.clip(moving.array, *samples.window_hu).astype(np.float32)
     coefficients = ndimage.spline_filter(clipped, order=3, mode="mirror", output=np.float32)
-    return Level(samples.points_lps, samples.fixed_hu, coefficients, seen, moving.grid)
+    return Level(samples.points_lps, samples.fixed_hu, coefficients, seen.astype(np.uint8), moving.grid)
 
 
 def refine(
@@ -223,17 +223,20 @@ class _Sample:
 
 
 def _evaluate(level: Level, transform: RigidTransform, centre_fixed: NDArray[np.float64]) -> _Sample:
-    mapped = transform.apply(level.points_lps)
-    index = level.grid.to_index(mapped)
-    upper = np.array(level.grid.shape[::-1]) - 1
-    nearest = np.clip(np.rint(index), 0, upper).astype(np.intp)
-    inside = np.all((index >= 0) & (index <= upper), axis=1)
-    inside &= level.seen[nearest[:, 2], nearest[:, 1], nearest[:, 0]]
-    values, slopes = sample_cubic(level.coefficients, np.clip(index, 0, upper))
-    direction = np.asarray(level.grid.direction)
-    gradients = (slopes / np.asarray(level.grid.spacing_mm)) @ direction.T * (_LENGTH / _INTENSITY)
-    arms = (mapped - transform.apply(centre_fixed)) / _LENGTH
-    return _Sample(level.fixed_hu / _INTENSITY, values / _INTENSITY, gradients, arms, inside.astype(np.float64))
+    arm_from_fixed = transform.matrix.copy()
+    arm_from_fixed[:3, 3] -= transform.apply(centre_fixed)
+    arm_from_fixed[:3] /= _LENGTH
+    # ∂/∂p = (∂index/∂p)ᵀ ∂/∂index, in 100 HU per 100 mm.
+    slope_to_space = level.grid.index_from_lps[:3, :3].T * (_LENGTH / _INTENSITY)
+    values, gradients, arms, seen = look_up(
+        level.coefficients,
+        level.seen,
+        level.points_lps,
+        level.grid.index_from_lps @ transform.matrix,
+        arm_from_fixed,
+        slope_to_space,
+    )
+    return _Sample(level.fixed_hu / _INTENSITY, values / _INTENSITY, gradients, arms, seen)
 
 
 def _initial_intensity(sample: _Sample) -> NDArray[np.float64]:
@@ -246,7 +249,7 @@ def _initial_intensity(sample: _Sample) -> NDArray[np.float64]:
 
 
 def _residuals(sample: _Sample, intensity: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-    residuals = sample.values - intensity[0] * sample.fixed - _shading_basis(sample.arms) @ intensity[1:]
+    residuals = subtract_model(sample.values, sample.fixed, sample.arms, intensity)
     seen = sample.seen > 0
     return residuals, 1.4826 * float(np.median(np.abs(residuals[seen]))) if seen.any() else np.inf
 

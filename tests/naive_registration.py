@@ -22,6 +22,15 @@ def normal_equations(
     return j.T @ w @ j, j.T @ w @ residuals
 
 
+def subtract_model(values: Array, fixed: Array, arms: Array, intensity: Array) -> Array:
+    """Scale and quadratic shading, point by point."""
+    out = []
+    for v, f, (x, y, z) in zip(values, fixed, arms, strict=True):
+        terms = [f, 1, x, y, z, x * x, y * y, z * z, x * y, x * z, y * z]
+        out.append(v - sum(c * t for c, t in zip(intensity, terms, strict=True)))
+    return np.array(out)
+
+
 def trilinear(array: NDArray[np.generic], ijk: Array) -> float:
     """Interpolate at one index, clamped to the voxel centres."""
     total = 0.0

@@ -2,45 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.testing as npt
 import pytest
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from imrt_core.patient import Grid, RigidTransform, Volume
 from registration._deform_kernels import accumulate, negative_laplacian, symmetric_product
 from registration._field_kernels import compose, invert, pull
-from registration._kernels import normal_equations, sample_cubic
+from registration._kernels import look_up, normal_equations, subtract_model
 from registration.lattice import _spline_matrix, resample_vectors, solve_step
 
 from .. import naive_registration as naive
 
+Array = NDArray[Any]
 RNG = np.random.default_rng(7)
 TURN = RigidTransform.from_parameters(translation_mm=(2, -1, 3), rotation_deg=(8, -5, 12), centre_lps=(5, 5, 5))
 
 
+def _look_up(array: Array, index: Array, seen: Array | None = None) -> tuple[Array, ...]:
+    coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
+    return look_up(coefficients, np.ones(array.shape) if seen is None else seen, index, np.eye(4), np.eye(4), np.eye(3))
+
+
 def test_cubic_spline_values_are_scipys() -> None:
     array = RNG.normal(size=(7, 9, 8)).astype(np.float32)
-    coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
     index = RNG.uniform(0, 1, size=(200, 3)) * [7, 8, 6]
-    values, gradients = sample_cubic(coefficients, index)
-    expected = ndimage.map_coordinates(array, index[:, ::-1].T, order=3, mode="mirror")
-    npt.assert_allclose(values, expected, atol=2e-5)
+    values, gradients, arms, visible = _look_up(array, index)
+    npt.assert_allclose(values, ndimage.map_coordinates(array, index[:, ::-1].T, order=3, mode="mirror"), atol=2e-5)
+    npt.assert_array_equal(arms, index)
+    assert visible.all()
     step = 1e-3
     inner = (index > 0.01).all(axis=1) & (index < np.array([7, 8, 6]) - 0.01).all(axis=1)
     for axis in range(3):
         plus, minus = index.copy(), index.copy()
         plus[:, axis] += step
         minus[:, axis] -= step
-        slope = (sample_cubic(coefficients, plus)[0] - sample_cubic(coefficients, minus)[0]) / (2 * step)
+        slope = (_look_up(array, plus)[0] - _look_up(array, minus)[0]) / (2 * step)
         npt.assert_allclose(gradients[inner, axis], slope[inner], atol=1e-4)
 
 
-def test_cubic_spline_reaches_the_last_voxel() -> None:
+def test_cubic_spline_reaches_the_last_voxel_and_not_beyond() -> None:
     array = RNG.normal(size=(4, 5, 6)).astype(np.float32)
-    coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
     corners = np.array([[0, 0, 0], [5, 4, 3], [5, 0, 3.0]])
-    npt.assert_allclose(sample_cubic(coefficients, corners)[0], array[[0, 3, 3], [0, 4, 0], [0, 5, 5]], atol=1e-5)
+    npt.assert_allclose(_look_up(array, corners)[0], array[[0, 3, 3], [0, 4, 0], [0, 5, 5]], atol=1e-5)
+    values, _, _, visible = _look_up(array, np.array([[5.01, 0, 0], [0, -0.01, 0], [0, 0, 3.2], [2, 2, 2]]))
+    npt.assert_array_equal(visible, [0, 0, 0, 1])
+    npt.assert_array_equal(values[:3], 0)
+    hidden = np.ones(array.shape)
+    hidden[2, 2, 2] = 0
+    npt.assert_array_equal(_look_up(array, np.array([[2.4, 1.6, 2.0], [2.6, 2, 2]]), hidden)[3], [0, 1])
+
+
+def test_points_are_mapped_and_gradients_turned() -> None:
+    grid = Grid((8, 9, 10), (2.0, 1.5, 3.0), (1.0, -2.0, 0.5), direction=tuple(map(tuple, TURN.rotation)))  # type: ignore[arg-type]
+    # A linear image: its gradient in space is known, whatever the axes (away from the mirrored borders).
+    array = (grid.voxel_centres_lps() @ [3.0, -2.0, 1.0]).astype(np.float32)
+    coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
+    goal = grid.to_lps(RNG.uniform(3.5, 4.5, size=(50, 3)))
+    points = TURN.inverse().apply(goal)
+    arm = TURN.matrix.copy()
+    arm[:3, 3] -= [5, 6, 7]
+    values, gradients, arms, _ = look_up(
+        coefficients, np.ones(grid.shape), points, grid.index_from_lps @ TURN.matrix, arm, grid.index_from_lps[:3, :3].T
+    )
+    npt.assert_allclose(values, goal @ [3.0, -2.0, 1.0], atol=0.1)
+    npt.assert_allclose(gradients, np.tile([3.0, -2.0, 1.0], (50, 1)), atol=0.1)
+    npt.assert_allclose(arms, goal - [5, 6, 7], atol=1e-9)
+
+
+def test_subtract_model() -> None:
+    values, fixed, arms, intensity = (
+        RNG.normal(size=99),
+        RNG.normal(size=99),
+        RNG.normal(size=(99, 3)),
+        RNG.normal(size=11),
+    )
+    npt.assert_allclose(
+        subtract_model(values, fixed, arms, intensity), naive.subtract_model(values, fixed, arms, intensity), atol=1e-12
+    )
 
 
 def test_normal_equations() -> None:
