@@ -11,12 +11,12 @@ import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from typer.testing import CliRunner
 
-from imrt_core.dicom import read_course, read_dose, read_plan, read_registration, write_machine_isocentre
+from imrt_core.dicom import read_course, read_dose, read_plan, read_registration, write_dose, write_machine_isocentre
 from imrt_core.machine import load_machine
 from imrt_core.patient import PatientIdentity, RigidTransform
 from pipelines.cli.main import app
 from pipelines.codec import read_npz
-from pipelines.files import sha256_of_tree
+from pipelines.files import copy_tree, sha256_of_tree
 from pipelines.home import dagster_folder, quarantine_folder
 from pipelines.intake import accept
 from pipelines.ledger import open_ledger
@@ -244,6 +244,40 @@ def match_of_nothing() -> RigidMatch:
     return RigidMatch(RigidTransform.identity(), (0.0, 0.0, 0.0), 1.0, quality, 0.0)
 
 
+def received_course(course: CourseFolder, folder: Path, *, dose_factor: float) -> Path:
+    """The course as a planning system would export it: our own plan and dose, the dose scaled by a factor."""
+    copy_tree(course.planning, folder)
+    (folder / "RP.dcm").write_bytes((course.plan / "RP.dcm").read_bytes())
+    dose = read_dose(course.plan / "RD.dcm")
+    scaled = replace(dose, dose_gy=dose.dose_gy.with_array(dose.dose_gy.array * dose_factor))
+    structures_uid = tiny.structures().sop_instance_uid
+    write_dose(scaled, image=tiny.planning_image(), path=folder / "RD.dcm", structures_uid=structures_uid)
+    return folder
+
+
+def test_a_received_plan_is_validated_against_its_dose(course: CourseFolder, home: Path) -> None:
+    dicom = received_course(course, home / "received", dose_factor=1.0)
+    code, answer = igrt("course", "add", dicom, "--protocol", home / "tiny.yaml", "--id", "received")
+    assert code == 0, answer
+    assert answer["plan_origin"] == "received" and answer["baseline"]["validated"] is True
+    assert answer["baseline"]["gamma_pass_percent"] > 99.5
+    for goal in answer["goals"]:
+        assert goal["tps"] == pytest.approx(goal["value"], abs=0.3), goal
+
+
+def test_a_dose_that_ours_does_not_reproduce_makes_every_decision_review(course: CourseFolder, home: Path) -> None:
+    dicom = received_course(course, home / "different", dose_factor=1.1)
+    code, answer = igrt("course", "add", dicom, "--protocol", home / "tiny.yaml", "--id", "different")
+    assert code == 4 and answer["baseline"]["validated"] is False
+    reasons = " ".join(answer["baseline"]["reasons"])
+    assert "gamma" in reasons and "prescription is not the same" in reasons
+    assert answer["state"] == "needs a person"
+    code, answer = igrt("fraction", "run", "different", "fx01", "--setup", home / "fx01")
+    assert code == 4 and answer["decision"] == "review"
+    assert "not validated for this plan" in answer["reasons"][0]
+    assert answer["plan_of_day"].startswith("not-computed") and not answer["reoptimised"]
+
+
 def remove_a_slice(folder: Path) -> None:
     sorted(folder.iterdir())[20].unlink()
 
@@ -304,7 +338,9 @@ def test_a_recorded_fraction_counts_and_its_report_says_so(fx01: dict, course: C
 
 def test_lists_and_course_report(fx01: dict, course: CourseFolder) -> None:
     code, answer = igrt("course", "list")
-    assert code == 0 and answer["courses"][0]["course"] == "tiny1"
+    states = {line["course"]: line["state"] for line in answer["courses"]}
+    assert code == 0 and {"tiny1", "received", "different"} <= set(states)
+    assert states["received"] == "ready"  # trouble of the others is not its own
     code, answer = igrt("report", "tiny1")
     assert code == 0 and Path(answer["html"]).is_file() and Path(answer["pdf"]).read_bytes()[:4] == b"%PDF"
     assert 'href="../fx01/report/fraction_report.html"' in Path(answer["html"]).read_text()
