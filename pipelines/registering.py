@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dagster import DagsterInstance
+from sqlalchemy.exc import OperationalError
 
 from imrt_core.machine import Machine, load_machine, write_machine
 from imrt_core.patient import GeometryError, InputRefusedError
@@ -137,14 +139,6 @@ def add_course(
         raise
 
 
-def forget_course(folder: CourseFolder, instance: DagsterInstance) -> None:
-    """Remove a course from the store, the ledger's list and Dagster's partitions."""
-    remove_course(folder)
-    remove_course_partition(instance, folder.course)
-    with open_ledger() as ledger:
-        ledger.remove_course(folder.course)
-
-
 def load_added(folder: CourseFolder) -> AddedCourse:
     """Read a registered course back.
 
@@ -165,7 +159,9 @@ def _planned(folder: CourseFolder, instance: DagsterInstance, on_stage: Callable
         run_job("planning_job", folder.course, instance=instance, on_stage=on_stage)
         added = load_added(folder)
     except BaseException:
-        forget_course(folder, instance)
+        remove_course(folder)  # first: it needs no space on the disk
+        with suppress(StorageError, OperationalError):  # the first error is the one to tell
+            _forget(folder.course, instance)
         raise
     if added.baseline.gate_passed is False:
         with open_ledger() as ledger:
@@ -175,6 +171,12 @@ def _planned(folder: CourseFolder, instance: DagsterInstance, on_stage: Callable
                 "engine not validated for this plan: " + "; ".join(added.baseline.gate_reasons),
             )
     return added
+
+
+def _forget(course: str, instance: DagsterInstance) -> None:
+    remove_course_partition(instance, course)
+    with open_ledger() as ledger:
+        ledger.remove_course(course)
 
 
 def _toml(machine: Machine) -> str:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from imrt_core.patient import InputRefusedError
 
@@ -119,6 +120,10 @@ def answering(command: Callable[P, Answer]) -> Callable[P, None]:
                 expected="files and folders that can be read and written, with space left",
                 where=str(error.filename or ""),
             )
+            _print_error(refusal, as_json)
+            raise typer.Exit(REFUSED) from error
+        except OperationalError as error:  # of a database file: no space, no permission, no such folder
+            refusal = StorageError("a database refuses", found=str(error.orig), expected="a disk with space left")
             _print_error(refusal, as_json)
             raise typer.Exit(REFUSED) from error
         except (typer.Exit, typer.Abort, typer.BadParameter, KeyboardInterrupt):

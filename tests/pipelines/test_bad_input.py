@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +17,13 @@ import pytest
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
-from imrt_core.dicom import uid_from, write_dose, write_image, write_plan
+from imrt_core.dicom import uid_from, write_dose, write_plan
 from imrt_core.patient import (
     Beam,
     ControlPoint,
     DoseDistribution,
     Grid,
     MultileafCollimator,
-    PatientIdentity,
     Plan,
     Structure,
     Volume,
@@ -28,6 +31,7 @@ from imrt_core.patient import (
 from pipelines.cli.main import app
 from pipelines.files import sha256_of_tree
 from pipelines.home import quarantine_folder
+from pipelines.instance import dagster_instance
 from pipelines.ledger import open_ledger
 from pipelines.store import course_ids
 
@@ -256,6 +260,39 @@ def test_a_disk_that_refuses_to_write(dicom: Path, tmp_path: Path, monkeypatch: 
     assert answer["error"]["found"]
 
 
-def write_other_day(folder: Path) -> Path:
-    write_image(tiny.day_image(patient=PatientIdentity("SOMEBODY-ELSE", "Else^Some")), folder)
-    return folder
+def test_a_full_disk_in_the_middle_of_a_copy(dicom: Path, tmp_path: Path, igrt_home: Path) -> None:
+    """The real command in a process whose files may not exceed 20 kB: half a course must not stay behind."""
+    protocol = tiny.write_protocol(tmp_path / "tiny.yaml")
+    before = sha256_of_tree(dicom)
+    with dagster_instance() as instance, open_ledger():
+        assert instance.get_dynamic_partitions("courses") == []  # the databases are there
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "course", "add", str(dicom), "--protocol", str(protocol), "--json"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr[-2000:]
+    answer = json.loads(done.stdout)
+    assert answer["error"]["code"] == "storage-refused" and answer["error"]["found"]
+    assert course_ids() == () and sha256_of_tree(dicom) == before
+    assert not list(igrt_home.rglob("*.part"))
+
+
+def test_the_answer_is_the_only_thing_on_stdout(igrt_home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "course", "list", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    assert json.loads(done.stdout) == {"schema_version": 1, "courses": []}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", "course", "show", "none", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3 and done.stdout.count("\n") == 1
+    assert set(json.loads(done.stdout)["error"]) == {"code", "message", "found", "expected", "where"}
+    assert "there is no such course" in done.stderr
