@@ -48,8 +48,9 @@ def normalising_scale(
 ) -> float:
     """Return the factor on all MU.
 
-    The highest dose level gets its coverage goal exactly (D95 % = prescription if it has none). Lower levels may ask
-    for up to 3 % more; hard upper goals are then held, at the cost of up to 5 % of the highest level's dose.
+    The highest dose level gets its first coverage goal exactly (D95 % = prescription if it has none). Its other ones
+    and those of lower levels may ask for up to 3 % more; hard upper goals are then held, at the cost of up to 5 % of
+    the highest level's dose.
 
     Parameters
     ----------
@@ -65,8 +66,9 @@ def normalising_scale(
     highest, highest_gy = targets[0]
     if not coverage[highest]:
         coverage[highest] = [Goal(highest, Metric.parse("D95%[Gy]"), ">=", highest_gy)]
-    needed = max(_scale_for(goal, dvh_of) for goal in coverage[highest])
-    others = [_scale_for(goal, dvh_of) for name, _ in targets[1:] for goal in coverage[name]]
+    first, *further = coverage[highest]
+    needed = _scale_for(first, dvh_of)
+    others = [_scale_for(goal, dvh_of) for goal in [*further, *(g for name, _ in targets[1:] for g in coverage[name])]]
     scale = min(max([needed, *others]), _MOST_ABOVE * needed)
     allowed = [_scale_for(goal, dvh_of) for goal in goals if goal.hard and goal.is_upper]
     if allowed and min(allowed) < scale:
