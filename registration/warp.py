@@ -25,6 +25,8 @@ from .preprocess import bounding_box
 PIXEL_MM = 1.0
 #: Layers that a slice of the day is averaged from.
 _LAYERS = 3
+#: Larger structures (EXTERNAL, lungs) get pixels twice as wide and one layer per slice: an eighth of the work and more.
+_LARGE_CC = 500.0
 #: Levels of a fraction mask that may stand for its surface: within about a third of a pixel of 0.5.
 _LEVELS = (0.3, 0.7)
 _VOLUME_TOLERANCE = 0.003
@@ -152,9 +154,13 @@ def warp_mask(
     Returns
     -------
     Volume or None
-        On the slices of ``like`` that the structure reaches, pixels of at most 1 mm; None if it reaches none.
+        On the slices of ``like`` that the structure reaches, pixels of at most 1 mm (2 mm for structures of more than
+        500 cc, whose relative accuracy is the same); None if it reaches none.
     """
-    source = mask_from_structure(structure, _own_grid(structure, slice_spacing_mm), slice_spacing_mm=slice_spacing_mm)
+    large = structure_volume_cc(structure, slice_spacing_mm=slice_spacing_mm) > _LARGE_CC
+    pixel_mm, layers_per_slice = (2 * PIXEL_MM, 1) if large else (PIXEL_MM, _LAYERS)
+    own = _own_grid(structure, slice_spacing_mm, pixel_mm=pixel_mm)
+    source = mask_from_structure(structure, own, slice_spacing_mm=slice_spacing_mm)
     # Where on the day's grid? A coarse look keeps the fine one small.
     reached = warp(source.with_array((source.array > 0).astype(np.float32)), fixed_from_moving, like=like)
     if not (reached.array > 0).any():
@@ -163,14 +169,14 @@ def warp_mask(
     lower, upper = bounding_box(reached.array > 0, like, margin)
     part = like.cropped(lower, upper)
     sx, sy, sz = part.spacing_mm
-    fine = part.resampled((sx / np.ceil(sx / PIXEL_MM), sy / np.ceil(sy / PIXEL_MM), sz / _LAYERS))
+    fine = part.resampled((sx / np.ceil(sx / pixel_mm), sy / np.ceil(sy / pixel_mm), sz / layers_per_slice))
     # A slice stands for its thickness: the mean of thin layers, so that the ends of a tilted structure fade out.
     layers = warp(source, fixed_from_moving, like=fine).array
     nz, ny, nx = fine.shape
-    mean = layers.reshape(nz // _LAYERS, _LAYERS, ny, nx).mean(axis=1, dtype=np.float32)
+    mean = layers.reshape(nz // layers_per_slice, layers_per_slice, ny, nx).mean(axis=1, dtype=np.float32)
     x, y, _ = fine.spacing_mm
-    middle = fine.to_lps([0.0, 0.0, (_LAYERS - 1) / 2])
-    mask = Volume(mean, Grid((nz // _LAYERS, ny, nx), (x, y, sz), tuple(middle), part.direction))
+    middle = fine.to_lps([0.0, 0.0, (layers_per_slice - 1) / 2])
+    mask = Volume(mean, Grid((nz // layers_per_slice, ny, nx), (x, y, sz), tuple(middle), part.direction))
     return mask if (mean >= 0.5).any() else None
 
 
@@ -210,13 +216,13 @@ def contoured(mask: Volume | None, like: Structure) -> Structure:
     return best
 
 
-def _own_grid(structure: Structure, slice_spacing_mm: float | None) -> Grid:
-    """Return a grid on the structure's own slices, 1 mm pixels, one slice more at each end."""
+def _own_grid(structure: Structure, slice_spacing_mm: float | None, *, pixel_mm: float) -> Grid:
+    """Return a grid on the structure's own slices, one slice more at each end."""
     slabs = contour_slabs(structure, slice_spacing_mm=slice_spacing_mm)
     x0, y0, x1, y1 = slabs.extent_mm
     z0, z1, step = float(slabs.z_mm[0]), float(slabs.z_mm[-1]), slabs.spacing_mm
     return Grid(
-        shape=(round((z1 - z0) / step) + 3, int((y1 - y0) / PIXEL_MM) + 5, int((x1 - x0) / PIXEL_MM) + 5),
-        spacing_mm=(PIXEL_MM, PIXEL_MM, step),
-        origin_lps=(x0 - 2 * PIXEL_MM, y0 - 2 * PIXEL_MM, z0 - step),
+        shape=(round((z1 - z0) / step) + 3, int((y1 - y0) / pixel_mm) + 5, int((x1 - x0) / pixel_mm) + 5),
+        spacing_mm=(pixel_mm, pixel_mm, step),
+        origin_lps=(x0 - 2 * pixel_mm, y0 - 2 * pixel_mm, z0 - step),
     )
