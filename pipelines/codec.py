@@ -13,6 +13,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from enum import Enum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +102,29 @@ def write_npz(path: Path, value: Any) -> Path:
 def read_npz(path: Path) -> Any:
     """Read what :func:`write_npz` stored.
 
+    The stages of a fraction read the same files again and again: the latest ones are kept, known by what the file
+    system says of them (a file is replaced, never changed in place). Arrays are read-only for that.
+
     Raises
     ------
     StorageError
         If the file is missing, damaged or of another version.
     """
     with disk_errors(path, "read"):
+        state = path.stat()
+    return _read_npz(path, (state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=16)
+def _read_npz(path: Path, _identity: tuple[int, ...]) -> Any:
+    with disk_errors(path, "read"):
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
         except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise StorageError("a stored file is damaged", found=str(error), where=str(path)) from error
+    for array in arrays.values():
+        array.flags.writeable = False
     return _decoded(json.loads(arrays.pop(_DOCUMENT).tobytes()), arrays, path)
 
 

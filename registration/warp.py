@@ -80,8 +80,19 @@ def vectors_on(field: DisplacementField, grid: Grid) -> NDArray[np.float32]:
     """Return a field's displacements (mm) at the voxels of another grid of the same frame; edges hold beyond."""
     if field.grid.matches(grid, tolerance_mm=1e-6):
         return field.vectors_mm
-    centres = grid.voxel_centres_lps()
-    return field.displacement_at(centres).astype(np.float32)
+    affine = field.grid.index_from_lps @ grid.lps_from_index
+    if not np.allclose(affine[:3, :3], np.diag(np.diag(affine[:3, :3])), atol=1e-9):
+        return field.displacement_at(grid.voxel_centres_lps()).astype(np.float32)
+    # Grids along the same axes: trilinear is linear along one axis after the other.
+    vectors = field.vectors_mm
+    for axis, ijk in enumerate((2, 1, 0)):
+        at = np.clip(affine[ijk, ijk] * np.arange(grid.shape[axis]) + affine[ijk, 3], 0, vectors.shape[axis] - 1)
+        lower = np.minimum(at.astype(int), max(vectors.shape[axis] - 2, 0))
+        upper = np.minimum(lower + 1, vectors.shape[axis] - 1)
+        share = (at - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
+        first = np.take(vectors, lower, axis=axis)
+        vectors = first + share * (np.take(vectors, upper, axis=axis) - first)
+    return np.ascontiguousarray(vectors)
 
 
 def warp_structures(

@@ -13,6 +13,9 @@ from ..patient.volume import Volume
 
 #: The largest change is this percentile of the surface distances: single voxels are noise of the mask.
 _LARGEST_PERCENTILE = 99.0
+#: Openings up to about twice this width are closed: whether an image shows the air passage behind lips or nostrils as
+#: open is chance, and no change of the contour.
+_CLOSING_MM = 8.0
 #: Slices at either end are left out: there the mask ends because the image does.
 _END_SLICES = 2
 
@@ -71,19 +74,20 @@ def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None
     if len(filled):
         # In space, not slice by slice: where the outline jumps between slices (shoulders, the end of a scan), a match
         # that is off by half a slice must not look like centimetres.
-        part = slice(int(filled[0]), int(filled[-1]) + 1)
-        solid = [np.stack([ndimage.binary_fill_holes(plane) for plane in mask[part]]) for mask in (one, two)]
+        part = (slice(int(filled[0]), int(filled[-1]) + 1), *_surroundings(one | two, _CLOSING_MM + dx + dy, (dy, dx)))
+        spacing = (dz, dy, dx)
+        solid = [_without_openings(mask[part], spacing) for mask in (one, two)]
         step = 0.5 * min(dx, dy)
         outlines = [_outline(mask) & visible[part] for mask in solid]
         for surface, against, grown in ((outlines[1], solid[0], True), (outlines[0], solid[1], False)):
             # Distance to the other surface: outside it, or inside it, whichever side the voxel lies on.
-            outside = ndimage.distance_transform_edt(~against, sampling=(dz, dy, dx))
-            inside = ndimage.distance_transform_edt(against, sampling=(dz, dy, dx))
+            outside = ndimage.distance_transform_edt(~against, sampling=spacing)
+            inside = ndimage.distance_transform_edt(against, sampling=spacing)
             k, j, i = np.nonzero(surface)
             beyond = outside[k, j, i] > 0
             distance = np.where(beyond, outside[k, j, i] - step, inside[k, j, i] - step)
             distances.append(np.maximum(distance, 0.0))
-            places.append(np.stack([i, j, k + part.start], axis=-1))
+            places.append(np.stack([i, j, k], axis=-1) + [axis.start for axis in part[::-1]])
             outward.append(beyond if grown else ~beyond)
     if not distances or not sum(len(d) for d in distances):
         raise StructureError("there is no body surface to compare", found=f"{len(filled)} slices in common")
@@ -96,6 +100,23 @@ def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None
         where_lps=(float(x), float(y), float(z)),
         outward=bool(np.concatenate(outward)[worst]),
     )
+
+
+def _surroundings(mask: NDArray[np.bool_], margin_mm: float, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
+    """Return rows and columns that hold all of a mask, with a margin."""
+    found = []
+    for axis, size in enumerate(spacing_mm, start=1):
+        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(margin_mm / size))
+        found.append(slice(max(int(filled[0]) - margin, 0), min(int(filled[-1]) + margin + 1, mask.shape[axis])))
+    return found[0], found[1]
+
+
+def _without_openings(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
+    """Close what opens into the body (mouth, nostrils, ear canals, a stoma), then fill what lies behind it."""
+    dilated = ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= _CLOSING_MM
+    closed = mask | (ndimage.distance_transform_edt(dilated, sampling=spacing_mm) > _CLOSING_MM)
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
 
 
 def _outline(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:

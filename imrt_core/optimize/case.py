@@ -99,14 +99,20 @@ def build_case(
             expected=", ".join(absent),
         )
     volumes = {name: structure_volume_cc(structures[name]) for name in names}
-    if objectives is None:
-        objectives = objectives_from_goals(goals, prescription_gy, volumes_cc=volumes)
-    if limits is None:
-        highest_gy = max(dose for _, dose in prescription_gy)
-        limits = limits_from_goals(goals, prescribed_gy=highest_gy, volumes_cc=volumes)
     spacing = settings.optimisation_grid_mm
     grid = covering_grid(structures, names, spacing_mm=(spacing,) * 3, within=red.grid, margin_mm=20.0)
     regions = Regions(structures, grid, prescription_gy, body_fraction(structures, red, grid))
+    if objectives is None:
+        organs = [name for name in names if name not in dict(prescription_gy)]
+        objectives = objectives_from_goals(
+            goals,
+            prescription_gy,
+            volumes_cc=volumes,
+            target_overlap={name: regions.target_overlap(name) for name in organs},
+        )
+    if limits is None:
+        highest_gy = max(dose for _, dose in prescription_gy)
+        limits = limits_from_goals(goals, prescribed_gy=highest_gy, volumes_cc=volumes)
     voxels = select_voxels(regions, [o.structure for o in objectives] + [limit.structure for limit in limits])
     geometry = tuple(
         BeamGeometry(b.gantry_deg, isocentre_lps, patient_position, b.collimator_deg, b.table_deg, machine.model.sad_mm)

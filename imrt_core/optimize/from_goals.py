@@ -16,7 +16,7 @@ _COVERAGE_AIM = 1.02
 _COVERAGE_PERCENT = 97.0
 _COVERAGE_WEIGHT = 400.0
 _COLD_AIM = 0.99
-_COLD_WEIGHT = 60.0
+_COLD_WEIGHT = 200.0
 _TARGET_HOT = 1.05
 _HOT_WEIGHT = 50.0
 #: Overdose of a lower level counts beyond the penumbra of the higher one.
@@ -26,14 +26,18 @@ _MEAN_AIM = 0.95
 _SERIAL_AIM = 0.92
 _DVH_AIM = 0.87
 _ORGAN_MARGIN_GY = 1.5
-_MEAN_WEIGHT = 40.0
+_MEAN_WEIGHT = 120.0
 _SERIAL_WEIGHT = 150.0
 _DVH_WEIGHT = 200.0
+#: Where an organ lies partly in a target, the rest of it is aimed lower to make up for that, but not below this share.
+_LEAST_MEAN_AIM = 0.6
 #: A small, always active pull on every organ with a goal: below its limit, less is still better.
 _PULL_WEIGHT = 0.05
 _FALLOFF_WEIGHT = 4.0
-#: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel.
+#: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel;
+#: below it also by this share, room for the normalisation.
 _LIMIT_MARGIN_GY = 1.0
+_LIMIT_AIM = 0.96
 
 
 def objectives_from_goals(
@@ -41,12 +45,15 @@ def objectives_from_goals(
     prescription_gy: Sequence[tuple[str, float]],
     *,
     volumes_cc: Mapping[str, float] | None = None,
+    target_overlap: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Objective, ...]:
     """Return objectives that lead to a plan which meets clinical goals.
 
     Targets get an underdose and an overdose objective, lower dose levels the latter outside the penumbra of the higher
     ones; organs an objective at each of their goals, with a margin, and a weak pull on their mean; normal tissue
-    fall-off shells around the targets (:func:`imrt_core.optimize.regions.falloff_level_gy`).
+    fall-off shells around the targets (:func:`imrt_core.optimize.regions.falloff_level_gy`). Mean doses are pursued
+    outside the targets only: a tumour is not underdosed for a parallel organ that it has grown into. Maximum doses of
+    serial organs are pursued everywhere.
 
     Parameters
     ----------
@@ -57,6 +64,8 @@ def objectives_from_goals(
     volumes_cc : mapping of str to float
         Volumes of structures, to express goals at absolute volumes as shares. Without an entry such a goal is
         treated as one on the maximum, which is stricter.
+    target_overlap : mapping of str to (float, float)
+        Share of an organ that lies in targets, and the mean prescribed dose there in Gy; 0 without an entry.
 
     Raises
     ------
@@ -66,7 +75,7 @@ def objectives_from_goals(
     targets = sorted(prescription_gy, key=lambda item: -item[1])
     if not targets:
         raise ProtocolError("objectives need a prescribed target", found="no prescription")
-    volumes = volumes_cc or {}
+    volumes, overlap = volumes_cc or {}, target_overlap or {}
     objectives: list[Objective] = list(_targets(targets, goals))
     names = {name for name, _ in targets}
     highest_gy = targets[0][1]
@@ -78,10 +87,15 @@ def objectives_from_goals(
             dose_gy = _dose_of(goal, highest_gy)
             objectives.append(SquaredUnderdose(structure=goal.structure, dose_gy=1.02 * dose_gy, weight=50.0))
             continue
-        objectives.append(_organ(goal, highest_gy, volumes.get(goal.structure)))
+        outside = " - ".join([goal.structure, *(name for name, _ in targets)])
+        if goal.metric.kind is MetricKind.MEAN:
+            aim_gy = _mean_aim_gy(_dose_of(goal, highest_gy), *overlap.get(goal.structure, (0.0, 0.0)))
+            objectives.append(MeanDose(structure=outside, dose_gy=aim_gy, weight=_MEAN_WEIGHT))
+        else:
+            objectives.append(_organ(goal, highest_gy, volumes.get(goal.structure)))
         if goal.structure not in pulled:
             pulled.add(goal.structure)
-            objectives.append(MeanDose(structure=goal.structure, dose_gy=0.0, weight=_PULL_WEIGHT))
+            objectives.append(MeanDose(structure=outside, dose_gy=0.0, weight=_PULL_WEIGHT))
     top = int(-(-highest_gy // FALLOFF_STEP_GY) * FALLOFF_STEP_GY)
     objectives += [
         SquaredOverdose(structure=f"Falloff {level}Gy", dose_gy=float(level), weight=_FALLOFF_WEIGHT)
@@ -135,11 +149,8 @@ def _share_percent(volume: float, unit: str, volume_cc: float | None) -> float:
 def _organ(goal: Goal, highest_gy: float, volume_cc: float | None) -> Objective:
     metric, name = goal.metric, goal.structure
     limit_gy = _dose_of(goal, highest_gy)
-    aim_share = _MEAN_AIM if metric.kind is MetricKind.MEAN else _SERIAL_AIM
-    aim_gy = max(min(aim_share * limit_gy, limit_gy - _ORGAN_MARGIN_GY), 0.0)
+    aim_gy = max(min(_SERIAL_AIM * limit_gy, limit_gy - _ORGAN_MARGIN_GY), 0.0)
     match metric.kind:
-        case MetricKind.MEAN:
-            return MeanDose(structure=name, dose_gy=aim_gy, weight=_MEAN_WEIGHT)
         case MetricKind.VOLUME_AT_DOSE:
             percent = 0.85 * _share_percent(goal.limit, metric.unit, volume_cc)
             return MaxDvh(structure=name, dose_gy=limit_gy, volume_percent=percent, weight=_DVH_WEIGHT)
@@ -152,6 +163,14 @@ def _organ(goal: Goal, highest_gy: float, volume_cc: float | None) -> Objective:
             return SquaredOverdose(structure=name, dose_gy=aim_gy, weight=_SERIAL_WEIGHT)
         case _:
             return SquaredOverdose(structure=name, dose_gy=aim_gy, weight=_SERIAL_WEIGHT)
+
+
+def _mean_aim_gy(limit_gy: float, share: float, target_gy: float) -> float:
+    """Mean dose that the part outside the targets should have, so that the whole organ meets its limit."""
+    aim_gy = max(min(_MEAN_AIM * limit_gy, limit_gy - _ORGAN_MARGIN_GY), 0.0)
+    if share >= 1.0:
+        return aim_gy
+    return max((aim_gy - share * target_gy) / (1.0 - share), _LEAST_MEAN_AIM * aim_gy)
 
 
 def limits_from_goals(
@@ -186,7 +205,11 @@ def limits_from_goals(
         if unusable:
             raise ProtocolError("a hard goal that the optimiser cannot hold", found=str(goal))
         dose_gy = _dose_of(goal, prescribed_gy)
-        dose_gy = max(dose_gy - _LIMIT_MARGIN_GY, 0.0) if goal.is_upper else dose_gy + _LIMIT_MARGIN_GY
+        dose_gy = (
+            max(min(_LIMIT_AIM * dose_gy, dose_gy - _LIMIT_MARGIN_GY), 0.0)
+            if goal.is_upper
+            else dose_gy + _LIMIT_MARGIN_GY
+        )
         exempt = 0.0
         if metric.kind is MetricKind.DOSE_AT_VOLUME:
             exempt = _share_percent(metric.at, metric.at_unit, volumes.get(goal.structure))

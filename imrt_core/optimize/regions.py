@@ -97,6 +97,19 @@ class Regions:
         levels = [falloff_level_gy(self.distance_mm(name), dose) for name, dose in self.targets]
         return np.asarray(np.max(levels, axis=0))
 
+    def target_overlap(self, name: str) -> tuple[float, float]:
+        """Return the share of a structure that lies in targets, and the mean prescribed dose of that part in Gy."""
+        organ = self.structure(name)
+        prescribed = np.zeros(self.grid.shape)
+        covered = np.zeros(self.grid.shape)
+        for target, dose_gy in sorted(self.targets, key=lambda item: item[1]):
+            inside = np.minimum(organ, self.structure(target))
+            prescribed = np.where(inside > 0, dose_gy, prescribed)
+            covered = np.maximum(covered, inside)
+        if not covered.sum() > 0:
+            return 0.0, 0.0
+        return float(covered.sum() / organ.sum()), float((covered * prescribed).sum() / covered.sum())
+
     def fraction(self, expression: str) -> FloatArray:
         """Return the fraction of every voxel that lies in a region.
 

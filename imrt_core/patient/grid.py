@@ -129,9 +129,17 @@ class Grid:
 
     def voxel_centres_lps(self) -> NDArray[np.float64]:
         """All voxel centres as an array (nz, ny, nx, 3) in LPS mm."""
-        nz, ny, nx = self.shape
-        k, j, i = np.meshgrid(np.arange(nz), np.arange(ny), np.arange(nx), indexing="ij")
-        return self.to_lps(np.stack([i, j, k], axis=-1))
+        return self.affine_at_voxels(np.eye(4))
+
+    def affine_at_voxels(self, affine: ArrayLike) -> NDArray[np.float64]:
+        """Apply a 4×4 affine map (rows 0 to 2) to all voxel centres in LPS mm; array (nz, ny, nx, 3)."""
+        matrix = np.asarray(affine, dtype=float) @ self.lps_from_index
+        k, j, i = (np.arange(n, dtype=float) for n in self.shape)
+        mapped = np.empty((*self.shape, 3))
+        for axis in range(3):
+            in_slice = j[:, None] * matrix[axis, 1] + i * matrix[axis, 0]
+            np.add((k * matrix[axis, 2] + matrix[axis, 3])[:, None, None], in_slice, out=mapped[..., axis])
+        return mapped
 
     def matches(self, other: Grid, *, tolerance_mm: float = 0.01) -> bool:
         """Whether both grids have the same voxels: equal shape, corners within ``tolerance_mm``."""

@@ -168,8 +168,8 @@ class DisplacementField:
     @classmethod
     def from_rigid(cls, moving_from_fixed: RigidTransform, grid: Grid) -> DisplacementField:
         """Sample a rigid transform on a grid."""
-        points = grid.voxel_centres_lps()
-        return cls((moving_from_fixed.apply(points) - points).astype(np.float32), grid)
+        displacement = moving_from_fixed.matrix - np.diag([1.0, 1.0, 1.0, 0.0])
+        return cls(grid.affine_at_voxels(displacement).astype(np.float32), grid)
 
     def displacement_at(self, points_lps: ArrayLike) -> NDArray[np.float64]:
         """Trilinear displacement (mm) at (…, 3) fixed points; beyond the grid the edge value holds."""

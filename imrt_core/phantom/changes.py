@@ -40,9 +40,9 @@ class HeadNeckChange:
         Day-to-day variation (standard deviation) of the progress.
     """
 
-    gland_volume_loss: float = 0.2
-    gland_medial_mm: float = 1.5
-    neck_loss_mm: float = 6.0
+    gland_volume_loss: float = 0.1
+    gland_medial_mm: float = 4.0
+    neck_loss_mm: float = 7.0
     variation: float = 0.04
 
     def sources(self, structures: StructureSet, *, progress: float, rng: np.random.Generator) -> tuple[Source, ...]:

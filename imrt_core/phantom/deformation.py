@@ -20,9 +20,11 @@ from imrt_core.patient.contours import mask_from_structure
 #: The field is built on voxels of about this size in the plane.
 _COARSE_MM = 4.0
 #: Nothing moves closer to bone than this, everything that may move does beyond the sum of both.
-_BONE_CLEAR_MM, _BONE_FADE_MM = 3.2, 13.0
+_BONE_CLEAR_MM, _BONE_FADE_MM = 3.2, 10.0
 #: Tissue may be squeezed to this share of its volume, not further.
 _LEAST_JACOBIAN = 0.3
+#: Displacements are reduced within about this distance of tissue that would be squeezed more.
+_LIMIT_REACH_MM = 5.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def deformation_of_day(
     -------
     DisplacementField
         Planning point to the point of the same tissue today, both in the bony frame of the planning CT. Where sources
-        together would squeeze tissue to less than 30 % of its volume, all are reduced until they do not.
+        together would squeeze tissue to less than 30 % of its volume, all are reduced thereabouts until they do not.
 
     Raises
     ------
@@ -133,7 +135,7 @@ def deformation_of_day(
         k, j, i = _region(moving, grid, factor)
         fade = _bone_fade(bone, grid, (k, j, i))
         fine = np.stack([_refined(component, factor, grid.shape)[k, j, i] * fade for component in total])
-        vectors[k, j, i] = np.moveaxis(fine * _limit(fine, grid), 0, -1)
+        vectors[k, j, i] = np.moveaxis(_limited(fine, grid), 0, -1)
     return DisplacementField(vectors, grid)
 
 
@@ -251,19 +253,25 @@ def _skin(
     return np.stack([ndimage.gaussian_filter(component, blur) for component in move])
 
 
-def _limit(vectors_mm: NDArray[np.float32], grid: Grid) -> np.float32:
-    """Return the largest factor ≤ 1 (by steps of 5 %) that keeps every Jacobian above the limit."""
+def _limited(vectors_mm: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:
+    """Reduce a displacement around voxels that it would squeeze too much, until none is left."""
+    steps = grid.spacing_mm[::-1]
+    blur = _LIMIT_REACH_MM / np.asarray(steps)
+    limited = vectors_mm
+    while (squeezed := _jacobian(limited, steps) < _LEAST_JACOBIAN).any():
+        near = ndimage.gaussian_filter(squeezed.astype(np.float32), blur)
+        limited = limited * (1 - np.float32(0.1) * np.minimum(near / near[squeezed].min(), 1))
+    return limited
+
+
+def _jacobian(vectors_mm: NDArray[np.float32], steps_zyx_mm: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return det(I + G) from the gradients G of the components x, y, z."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (
-        np.gradient(component, *grid.spacing_mm[::-1])[::-1] for component in vectors_mm
+        np.gradient(component, *steps_zyx_mm)[::-1] for component in vectors_mm
     )
-    # det(I + f G) = 1 + f tr G + f² (sum of principal minors) + f³ det G.
-    trace = xx + yy + zz
-    minors = xx * yy - xy * yx + xx * zz - xz * zx + yy * zz - yz * zy
+    xx, yy, zz = xx + 1, yy + 1, zz + 1
     determinant = xx * (yy * zz - yz * zy) - xy * (yx * zz - yz * zx) + xz * (yx * zy - yy * zx)
-    factor = 1.0
-    while float((1 + factor * (trace + factor * (minors + factor * determinant))).min()) < _LEAST_JACOBIAN:
-        factor *= 0.95
-    return np.float32(factor)
+    return np.asarray(determinant, dtype=np.float32)
 
 
 def _refined(values: NDArray[np.float32], factor: int, shape: tuple[int, int, int]) -> NDArray[np.float32]:

@@ -78,7 +78,7 @@ def _targets(canvas: Canvas, *, avoid: Level, body: Level) -> tuple[Region, ...]
     spine = stack(space, [(z, 0, spine_y(z) + 10, 22, 19, 30) for z in range(-160, 36, 14)])
     skin = body.grown(-_SKIN_MM)
     high = primary.grown(3) | node.grown(3)
-    middle = ellipsoid(space, (13, -18, -10), (19, 18, 26)) | _node_chain(space, _LEFT, top=0, bottom=-72, radius=1.06)
+    middle = ellipsoid(space, (13, -18, -10), (19, 18, 26)) | _node_chain(space, _LEFT, top=14, bottom=-72, radius=1.2)
     low = (
         _node_chain(space, _LEFT, top=18, bottom=-112)
         | _node_chain(space, _RIGHT, top=2, bottom=-112)

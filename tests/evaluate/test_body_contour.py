@@ -54,3 +54,15 @@ def test_bad_masks_are_refused() -> None:
     other = Volume(np.ones((3, 3, 3)), Grid((3, 3, 3), (1.0, 1.0, 1.0)))
     with pytest.raises(GeometryError):
         contour_change(disc(40), other)
+
+
+def test_an_open_mouth_is_no_change() -> None:
+    points = GRID.voxel_centres_lps()
+    x, y = points[..., 0], points[..., 1]
+    planned = disc(40)
+    cavity = np.hypot(x, y) <= 18
+    lips = (np.abs(x) <= 3) & (y < 0)
+    closed = planned.with_array(np.where(cavity, 0.0, planned.array))
+    opened = planned.with_array(np.where(cavity | lips, 0.0, planned.array))
+    change = contour_change(closed, opened)
+    assert change.largest_mm <= 3.0

@@ -53,6 +53,15 @@ def test_falloff_shells_partition_the_body_outside_the_targets(regions: Regions)
         assert np.all((allowed > level - 5) & (allowed <= level))
 
 
+def test_overlap_counts_the_highest_dose(regions: Regions) -> None:
+    assert regions.target_overlap("Core")[0] == pytest.approx(0.0, abs=1e-6)
+    inside = Regions(regions.structures, GRID, [("PTV50", 50.0), ("Core", 60.0)], regions.body)
+    share, dose_gy = inside.target_overlap("External")
+    target, core = (regions.fraction(name).sum() for name in ("PTV50", "Core"))
+    assert share == pytest.approx((target + core) / regions.fraction("External").sum(), rel=1e-6)
+    assert dose_gy == pytest.approx((50.0 * target + 60.0 * core) / (target + core), rel=1e-6)
+
+
 def test_unreadable_regions_are_refused(regions: Regions) -> None:
     with pytest.raises(ProtocolError, match="names no structure"):
         regions.fraction("PTV50 - Heart")

@@ -71,3 +71,13 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_objects_of_other_packages_are_not_stored(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         write_npz(tmp_path / "a.npz", {1, 2})
+
+
+def test_a_replaced_file_is_read_anew_and_what_is_shared_cannot_be_changed(tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "a.npz", {"values": np.zeros(3)})
+    first = read_npz(path)
+    with pytest.raises(ValueError, match="read-only"):
+        first["values"][0] = 1.0
+    write_npz(path, {"values": np.ones(3)})
+    np.testing.assert_array_equal(read_npz(path)["values"], np.ones(3))
+    np.testing.assert_array_equal(first["values"], np.zeros(3))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.testing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imrt_core.evaluate.overlap import dice
 from imrt_core.patient import (
@@ -22,6 +24,7 @@ from imrt_core.patient.contours import mask_from_structure, structure_volume_cc
 from registration import PropagationRules, PtvRule, propagate_structures, warp, warp_structures
 from registration.deformable import DeformableMatch
 from registration.quality import DeformableLimits, judge_deformation
+from registration.warp import vectors_on
 
 #: moving_from_fixed.
 MOVE = RigidTransform.from_parameters(translation_mm=(30, -20, 100), rotation_deg=(3, -2, 5), centre_lps=(0, 0, 0))
@@ -206,3 +209,25 @@ def test_warp_options() -> None:
     # A field on another grid of the same frame is interpolated.
     field = DisplacementField(np.full((3, 3, 3, 3), -9.0, np.float32), Grid((3, 3, 3), (5, 5, 5), (5, 5, 5)))
     assert np.all(warp(volume, field, like=like).array == 3)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(2, 6)),
+    spacing=st.tuples(*[st.floats(0.7, 6.0)] * 3),
+    origin=st.tuples(*[st.floats(-12.0, 12.0)] * 3),
+    turn_deg=st.sampled_from([0.0, 10.0]),
+    seed=st.integers(0, 99),
+)
+def test_vectors_on_another_grid_are_trilinear(
+    shape: tuple[int, int, int],
+    spacing: tuple[float, float, float],
+    origin: tuple[float, float, float],
+    turn_deg: float,
+    seed: int,
+) -> None:
+    grid = Grid((4, 5, 6), (3.0, 2.0, 4.0), (-8.0, -4.0, -6.0))
+    vectors = np.random.default_rng(seed).normal(0, 3, (*grid.shape, 3)).astype(np.float32)
+    field = DisplacementField(vectors, grid)
+    turned = RigidTransform.from_parameters(rotation_deg=(0, 0, turn_deg))
+    other = Grid(shape, spacing, origin).transformed(turned)
+    npt.assert_allclose(vectors_on(field, other), field.displacement_at(other.voxel_centres_lps()), atol=1e-4)
