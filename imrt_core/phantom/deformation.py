@@ -266,9 +266,7 @@ def _limited(vectors_mm: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]
 
 def _jacobian(vectors_mm: NDArray[np.float32], steps_zyx_mm: tuple[float, ...]) -> NDArray[np.float32]:
     """Return det(I + G) from the gradients G of the components x, y, z."""
-    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (
-        np.gradient(component, *steps_zyx_mm)[::-1] for component in vectors_mm
-    )
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (np.gradient(component, *steps_zyx_mm)[::-1] for component in vectors_mm)
     xx, yy, zz = xx + 1, yy + 1, zz + 1
     determinant = xx * (yy * zz - yz * zy) - xy * (yx * zz - yz * zx) + xz * (yx * zy - yy * zx)
     return np.asarray(determinant, dtype=np.float32)

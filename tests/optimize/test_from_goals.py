@@ -67,7 +67,7 @@ def test_the_rest_of_an_organ_makes_up_for_its_part_in_a_target() -> None:
 
     alone = aim_gy(0.0)
     assert 0.95 * aim_gy(0.05) + 0.05 * 70.0 == pytest.approx(alone)
-    assert aim_gy(0.5) == pytest.approx(0.8 * alone)
+    assert aim_gy(0.5) == pytest.approx(0.6 * alone)
     assert aim_gy(1.0) == alone
 
 
