@@ -230,25 +230,32 @@ class DemoAnswer(Answer):
 
     def as_text(self) -> RenderableType:
         """Return one line per fraction."""
-        table = Table("fraction", "decision", "shift mm (truth)", "rotation ° (truth)", "re-optimised", "seconds")
+        table = Table(
+            "", "decision", "shift, mm\n(truth)", "rotation, °\n(truth)", "re-optimised", "s", box=None, pad_edge=False
+        )
         for row in self.fractions:
             table.add_row(
                 row.fraction,
                 decision_text(row.decision),
-                f"{triple(row.shift_mm)} ({triple(row.truth_shift_mm)})",
-                f"{triple(row.rotation_deg)} ({triple(row.truth_rotation_deg)})",
+                f"{triple(row.shift_mm)}\n({triple(row.truth_shift_mm)})",
+                f"{triple(row.rotation_deg)}\n({triple(row.truth_rotation_deg)})",
                 "yes" if row.reoptimised else "no",
                 f"{row.seconds:.0f}",
             )
         lines = [Text(f"{row.fraction}: {row.reasons[0]}" if row.reasons else row.fraction) for row in self.fractions]
-        reports = [Text(f"report of {row.fraction}: {row.report}") for row in self.fractions]
+        reports = [_path_line(f"report of {row.fraction}: {row.report}") for row in self.fractions]
         return Group(
             table,
             *lines,
             *reports,
-            Text(f"course report: {self.course_report}"),
-            Text(f"{self.seconds:.0f} s in all; course {self.course}; DICOM in {self.dicom}"),
+            _path_line(f"course report: {self.course_report}"),
+            _path_line(f"{self.seconds:.0f} s in all; course {self.course}; DICOM in {self.dicom}"),
         )
+
+
+def _path_line(text: str) -> Text:
+    """Return a line that is not broken: a path in it can be copied."""
+    return Text(text, no_wrap=True, overflow="ignore")
 
 
 def number(value: float | None) -> str:

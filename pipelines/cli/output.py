@@ -135,7 +135,8 @@ def answering(command: Callable[P, Answer]) -> Callable[P, None]:
             sys.stdout.write(answer.model_dump_json() + "\n")
             sys.stdout.flush()
         else:
-            Console().print(answer.as_text())
+            # Long paths stay whole, to be copied; tables fit the terminal by themselves.
+            Console().print(answer.as_text(), crop=False)
         if answer.must_look():
             raise typer.Exit(LOOK)
 
