@@ -91,6 +91,7 @@ class LegendEntry:
     color: str
     dark: str
     dash: bool = False
+    dots: bool = False
     patch: bool = False
     black: bool = False
 

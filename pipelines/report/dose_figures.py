@@ -145,7 +145,7 @@ def dvh_figure(report: FractionReport, colors: Mapping[str, Rgb]) -> FigureBlock
     text = ("#333333", "#dddddd")
     key = [LegendEntry("planned", *text, dash=True), LegendEntry("today", *text)]
     if any(pair.plan_of_day for pair in pairs):
-        key.append(LegendEntry("plan of the day (fine dots)", *text, dash=True))
+        key.append(LegendEntry("plan of the day", *text, dots=True))
     key += [
         LegendEntry(
             pair.structure + (f" ({pair.note})" if pair.note else ""),
