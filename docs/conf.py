@@ -39,7 +39,9 @@ def _write_api_pages() -> None:
     for package in ("imrt_core", "registration"):
         for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
             if not any(part.startswith("_") for part in module.name.split(".")):
-                directive = f".. automodule:: {module.name}\n   :members:\n"
+                # A package re-exports what its modules define; each object is described once, in its module.
+                members = "" if module.ispkg else "   :members:\n"
+                directive = f".. automodule:: {module.name}\n{members}"
                 wanted[f"{module.name}.md"] = f"# {module.name}\n\n```{{eval-rst}}\n{directive}```\n"
     for page in folder.glob("*.md"):
         if page.name not in wanted:
@@ -48,6 +50,18 @@ def _write_api_pages() -> None:
         page = folder / name
         if not page.exists() or page.read_text() != text:
             page.write_text(text)
+
+
+def _rubric_for_references(app, what, name, obj, options, lines):
+    """Make "References" of a module a rubric: as a section its label would be there once per module."""
+    if what == "module":
+        text = "\n".join(lines).replace("References\n----------", ".. rubric:: References")
+        lines[:] = text.split("\n")
+
+
+def setup(app):
+    """Connect the hook."""
+    app.connect("autodoc-process-docstring", _rubric_for_references)
 
 
 _write_api_pages()

@@ -208,9 +208,9 @@ class TableLimits:
     rotations : tuple of str
         Which of ``"pitch"``, ``"roll"``, ``"yaw"`` the table can make (``()`` for a 3-DoF table).
     limit_mm : tuple of float
-        Largest |vertical|, |longitudinal|, |lateral| shift.
+        Largest vertical, longitudinal and lateral shift, either way.
     limit_deg : tuple of float
-        Largest |pitch|, |roll|, |yaw|; these bound the rotation *found*, also where the table cannot make it.
+        Largest pitch, roll and yaw, either way; these bound the rotation *found*, also where the table cannot make it.
 
     Raises
     ------

@@ -42,7 +42,7 @@ def jacobian_figures(field: DisplacementField, body: Volume) -> tuple[float, flo
 def inverse_consistency(
     forward: DisplacementField, backward: DisplacementField, body: Volume, *, points: int = 100_000
 ) -> tuple[float, float]:
-    """Return the mean and largest |backward(forward(p)) − p| in mm over points of a mask that stay on both grids.
+    """Return the mean and largest ``|backward(forward(p)) − p|`` in mm over points of a mask that stay on both grids.
 
     NaN where no point does.
     """

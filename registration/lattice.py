@@ -78,7 +78,7 @@ def solve_step(
     iterations: int,
     tolerance: float = 1e-5,
 ) -> Vectors:
-    """Return the Gauss-Newton step: minimise data + prior |u + du|² + bending |Δ(u + du)|².
+    """Return the Gauss-Newton step: minimise data + prior · ‖u + du‖² + bending · ‖Δ(u + du)‖².
 
     Bending energy leaves translations and linear changes (shrinkage) free, so a deformation is carried smoothly into
     regions without contrast instead of being drawn back to zero there.

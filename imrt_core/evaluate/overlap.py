@@ -17,7 +17,7 @@ _INSIDE = 0.5
 
 
 def dice(one: Volume, other: Volume) -> float:
-    """Return the Dice coefficient 2 |A ∩ B| / (|A| + |B|), 0 … 1 (Dice 1945; TG-132).
+    """Return the Dice coefficient ``2 |A ∩ B| / (|A| + |B|)``, 0 … 1 (Dice 1945; TG-132).
 
     Parameters
     ----------

@@ -121,7 +121,7 @@ def select_voxels(regions: Regions, names: Sequence[str], *, stride: int = 2) ->
     names : sequence of str
         Regions that objectives and limits name (see :mod:`imrt_core.optimize.regions`).
     stride : int
-        One in ``stride``³ voxels of remote normal tissue is taken (a regular lattice) and stands for the others.
+        One in stride³ voxels of remote normal tissue is taken (a regular lattice) and stands for the others.
 
     Returns
     -------

@@ -26,7 +26,7 @@ from .deformation import OrganChange, SkinRetraction, Source, WallShift
 
 @dataclass(frozen=True)
 class HeadNeckChange:
-    """Shrinking glands and a thinner neck; values are those of the last fraction [1]_ [2]_.
+    """Shrinking glands and a thinner neck; values are those of the last fraction (Barker 2004, Vásquez Osorio 2008).
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class HeadNeckChange:
 
     def sources(self, structures: StructureSet, *, progress: float, rng: np.random.Generator) -> tuple[Source, ...]:
         """Return what has changed when the share ``progress`` of the course has gone by."""
-        # Shrinkage is fastest at first [1]: two thirds of it are reached at half of the course.
+        # Shrinkage is fastest at first (Barker 2004): two thirds of it are reached at half of the course.
         done = (1 - (1 - progress) ** 1.6) * float(np.clip(1 + self.variation * rng.standard_normal(), 0.9, 1.1))
         left = 1 - self.gland_volume_loss * done
         found: list[Source] = []
@@ -78,7 +78,7 @@ class HeadNeckChange:
 
 @dataclass(frozen=True)
 class PelvisChange:
-    """Bladder and rectum fill differently every day [3]_; no trend.
+    """Bladder and rectum fill differently every day (Roeske 1995); no trend.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class PelvisChange:
 
 @dataclass(frozen=True)
 class LungChange:
-    """Baseline shift of the tumour, diaphragm level, tumour shrinkage [4]_.
+    """Baseline shift of the tumour, diaphragm level, tumour shrinkage (Sonke 2008).
 
     Parameters
     ----------
