@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from imrt_core.evaluate import DVH
 from imrt_core.patient import Goal, Metric, MetricKind, PlanError
@@ -10,6 +11,8 @@ from imrt_core.patient import Goal, Metric, MetricKind, PlanError
 #: Lower dose levels may pull the plan up by this much, hard limits may pull it down by that much.
 _MOST_ABOVE = 1.03
 _MOST_BELOW = 0.95
+#: Hard limits keep this share in reserve: a plan that stands exactly at one breaks it on the first day's noise.
+_HARD_RESERVE = 0.01
 #: Values come this close to their limits on the safe side.
 _SAFETY = 1e-4
 
@@ -49,8 +52,8 @@ def normalising_scale(
     """Return the factor on all MU.
 
     The highest dose level gets its first coverage goal exactly (D95 % = prescription if it has none). Its other ones
-    and those of lower levels may ask for up to 3 % more; hard upper goals are then held, at the cost of up to 5 % of
-    the highest level's dose.
+    and those of lower levels may ask for up to 3 % more; hard upper goals are then held with 1 % in reserve, at the cost
+    of up to 5 % of the highest level's dose.
 
     Parameters
     ----------
@@ -70,7 +73,8 @@ def normalising_scale(
     needed = _scale_for(first, dvh_of)
     others = [_scale_for(goal, dvh_of) for goal in [*further, *(g for name, _ in targets[1:] for g in coverage[name])]]
     scale = min(max([needed, *others]), _MOST_ABOVE * needed)
-    allowed = [_scale_for(goal, dvh_of) for goal in goals if goal.hard and goal.is_upper]
+    reserved = [replace(g, limit=(1.0 - _HARD_RESERVE) * g.limit) for g in goals if g.hard and g.is_upper]
+    allowed = [_scale_for(goal, dvh_of) for goal in reserved]
     if allowed and min(allowed) < scale:
         scale = max(min(allowed), _MOST_BELOW * needed)
     return scale

@@ -152,7 +152,7 @@ def test_hard_limits_pull_down_and_lower_levels_pull_up_within_bounds(ramp: DVH)
     cord = Goal.parse("Cord D0.03cc[Gy] <= 39 (hard)")
     scale = normalising_scale(dvh_of, [cover, cord], targets)
     assert cord.is_met(dvh_of("Cord", scale).metric(cord.metric))
-    assert scale == pytest.approx(39.0 / 40.0, rel=5e-3)
+    assert scale == pytest.approx(0.99 * 39.0 / 40.0, rel=2e-3)  # with the reserve
     impossible = Goal.parse("Cord D0.03cc[Gy] <= 30 (hard)")
     assert normalising_scale(dvh_of, [cover, impossible], targets) == pytest.approx(0.95, rel=2e-3)
 
