@@ -52,8 +52,8 @@ def normalising_scale(
     """Return the factor on all MU.
 
     The highest dose level gets its first coverage goal exactly (D95 % = prescription if it has none). Its other ones
-    and those of lower levels may ask for up to 3 % more; hard upper goals are then held with 1 % in reserve, at the cost
-    of up to 5 % of the highest level's dose.
+    and those of lower levels may ask for up to 3 % more; hard upper goals are then held with 1 % in reserve, at the
+    cost of up to 5 % of the highest level's dose.
 
     Parameters
     ----------
