@@ -9,15 +9,13 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from imrt_core.dicom import write_image, write_structures
-from imrt_core.patient import RigidTransform
-from imrt_core.phantom import DigitalPatient, build_patient, simulate_fraction
+from imrt_core.phantom import DigitalPatient, SimulatedFraction, build_patient, simulate_fraction
 from registration.precompile import compile_kernels
 
 from .files import copy_tree, write_json
@@ -30,22 +28,11 @@ from .treating import FractionOutcome, run_fraction
 PROTOCOLS = {"head-neck": "head-and-neck", "pelvis": "pelvis", "lung": "lung"}
 
 
-@dataclass(frozen=True)
-class DayTruth:
-    """What is true of a simulated day; see :class:`imrt_core.phantom.SimulatedFraction`."""
-
-    moving_from_fixed: RigidTransform
-    planned_isocentre_lps: tuple[float, float, float]
-    machine_isocentre_lps: tuple[float, float, float]
-    shift_mm: tuple[float, float, float]
-    rotation_deg: tuple[float, float, float]
-
-
 @dataclass(frozen=True, eq=False)
 class DemoFraction:
     """A fraction with its truth."""
 
-    truth: DayTruth
+    truth: SimulatedFraction
     outcome: FractionOutcome
 
 
@@ -66,24 +53,13 @@ def write_demo_dicom(patient: DigitalPatient, folder: Path) -> Path:
     return plan
 
 
-def write_day(site: str, seed: int, number: int, planned: int, setup: Path) -> DayTruth:
-    """Simulate the image of a day of a digital patient, write it as DICOM, and return the truth about it."""
-    day = simulate_fraction(_patient(site, seed), number, fractions=planned, seed=seed)
-    if setup.exists():
-        shutil.rmtree(setup)
-    write_image(day.image, setup)
-    return DayTruth(
-        day.moving_from_fixed,
-        day.planned_isocentre_lps,
-        day.machine_isocentre_lps,
-        day.shift_mm,
-        day.rotation_deg,
-    )
-
-
-@lru_cache(maxsize=1)
-def _patient(site: str, seed: int) -> DigitalPatient:
-    return build_patient(site, seed=seed)
+def write_day(patient: DigitalPatient, number: int, folder: Path) -> SimulatedFraction:
+    """Simulate the image of one day of a digital patient and write it as DICOM; an earlier copy is replaced."""
+    day = simulate_fraction(patient, number, fractions=patient.prescription.fractions, seed=patient.seed)
+    if folder.exists():
+        shutil.rmtree(folder)
+    write_image(day.image, folder)
+    return day
 
 
 def demo_course_id(site: str, seed: int) -> str:
@@ -122,25 +98,21 @@ def run_demo(
     folder = (out or home() / "demo" / course).resolve()
     tell("building the digital patient")
     patient = build_patient(site, seed=seed)
-    planned = patient.prescription.fractions
-    numbers = fractions_to_run(fractions, planned=planned)
+    setups = {n: folder / f"fx{n:02d}" for n in fractions_to_run(fractions, planned=patient.prescription.fractions)}
     dicom = write_demo_dicom(patient, folder)
     # "spawn": a forked child could not use numba's threads after its parent did.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as beside:
-        first, *later = numbers
-        days = {first: beside.submit(write_day, site, seed, first, planned, folder / f"fx{first:02d}")}
         compiled = beside.submit(compile_kernels)
-        days |= {n: beside.submit(write_day, site, seed, n, planned, folder / f"fx{n:02d}") for n in later}
+        days = {number: beside.submit(write_day, patient, number, setup) for number, setup in setups.items()}
         added = add_course(
             dicom, protocol=PROTOCOLS[site], course=course, demo=True, replace=may_replace(course), on_stage=on_stage
         )
         compiled.result()
         done = []
-        for number in numbers:
+        for number, setup in setups.items():
             tell(f"fx{number:02d}: image of the day")
             truth = days[number].result()
-            outcome = run_fraction(added.folder, number, setup=folder / f"fx{number:02d}", on_stage=on_stage)
-            done.append(DemoFraction(truth, outcome))
+            done.append(DemoFraction(truth, run_fraction(added.folder, number, setup=setup, on_stage=on_stage)))
     write_json(folder / "truth.json", _truth(added, done))
     if out is not None:
         for item in done:

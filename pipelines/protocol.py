@@ -17,12 +17,13 @@ from collections.abc import Callable
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from imrt_core.evaluate.policy import Policy
+from imrt_core.optimize.objectives import Objective, objective_of_kind
 from imrt_core.patient import Goal, ProtocolError
 
 from .errors import StorageError
@@ -120,23 +121,35 @@ class ObjectiveRule(Rule):
     structure : str
         Protocol name, or a region made of such names (``imrt_core.optimize.regions``).
     kind : str
-        Name of the objective in ``imrt_core.optimize.objectives``.
+        Short name of the objective in ``imrt_core.optimize.objectives``.
     dose_gy : float
         Course dose that the term is about.
-    volume_percent : float or None
-        For dose-volume terms.
-    exponent : float or None
-        For gEUD.
     weight : float
         Relative importance.
+
+    Further keys are the parameters of that objective by name: ``volume_percent`` of dose-volume terms, ``exponent`` of
+    gEUD.
     """
 
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, float]
+
     structure: str
-    kind: Literal["overdose", "underdose", "uniform", "mean", "dvh_max", "dvh_min", "geud"]
+    kind: str
     dose_gy: Annotated[float, Field(ge=0)]
     weight: Positive
-    volume_percent: Annotated[float, Field(gt=0, le=100)] | None = None
-    exponent: float | None = None
+
+    @model_validator(mode="after")
+    def _is_an_objective(self) -> Self:
+        try:
+            self.objective()
+        except ProtocolError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def objective(self) -> Objective:
+        """Return the objective that the rule stands for."""
+        return objective_of_kind(**self.model_dump())
 
 
 def _policy(value: Any) -> Any:

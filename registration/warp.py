@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from imrt_core.patient import (
     DisplacementField,
@@ -83,16 +84,19 @@ def vectors_on(field: DisplacementField, grid: Grid) -> NDArray[np.float32]:
     affine = field.grid.index_from_lps @ grid.lps_from_index
     if not np.allclose(affine[:3, :3], np.diag(np.diag(affine[:3, :3])), atol=1e-9):
         return field.displacement_at(grid.voxel_centres_lps()).astype(np.float32)
-    # Grids along the same axes: trilinear is linear along one axis after the other.
-    vectors = field.vectors_mm
-    for axis, ijk in enumerate((2, 1, 0)):
-        at = np.clip(affine[ijk, ijk] * np.arange(grid.shape[axis]) + affine[ijk, 3], 0, vectors.shape[axis] - 1)
-        lower = np.minimum(at.astype(int), max(vectors.shape[axis] - 2, 0))
-        upper = np.minimum(lower + 1, vectors.shape[axis] - 1)
-        share = (at - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
-        first = np.take(vectors, lower, axis=axis)
-        vectors = first + share * (np.take(vectors, upper, axis=axis) - first)
-    return np.ascontiguousarray(vectors)
+    # Grids along the same axes: a diagonal matrix, which scipy interpolates with weights per axis, not per voxel.
+    vectors = np.empty((*grid.shape, 3), dtype=np.float32)
+    for axis in range(3):
+        ndimage.affine_transform(
+            field.vectors_mm[..., axis],
+            np.diag(affine)[2::-1],
+            offset=affine[2::-1, 3],
+            output_shape=grid.shape,
+            output=vectors[..., axis],
+            order=1,
+            mode="nearest",
+        )
+    return vectors
 
 
 def warp_structures(

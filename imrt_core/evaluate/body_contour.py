@@ -74,7 +74,9 @@ def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None
     if len(filled):
         # In space, not slice by slice: where the outline jumps between slices (shoulders, the end of a scan), a match
         # that is off by half a slice must not look like centimetres.
-        part = (slice(int(filled[0]), int(filled[-1]) + 1), *_surroundings(one | two, _CLOSING_MM + dx + dy, (dy, dx)))
+        slices = slice(int(filled[0]), int(filled[-1]) + 1)
+        _, rows, columns = ndimage.find_objects((one | two).astype(np.uint8))[0]
+        part = (slices, _widened(rows, one.shape[1]), _widened(columns, one.shape[2]))
         spacing = (dz, dy, dx)
         solid = [_without_openings(mask[part], spacing) for mask in (one, two)]
         step = 0.5 * min(dx, dy)
@@ -102,21 +104,20 @@ def contour_change(planned: Volume, today: Volume, *, seen: Volume | None = None
     )
 
 
-def _surroundings(mask: NDArray[np.bool_], margin_mm: float, spacing_mm: tuple[float, float]) -> tuple[slice, slice]:
-    """Return rows and columns that hold all of a mask, with a margin."""
-    found = []
-    for axis, size in enumerate(spacing_mm, start=1):
-        filled = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        margin = int(np.ceil(margin_mm / size))
-        found.append(slice(max(int(filled[0]) - margin, 0), min(int(filled[-1]) + margin + 1, mask.shape[axis])))
-    return found[0], found[1]
+def _widened(part: slice, size: int) -> slice:
+    """Return a range with one more voxel at either end: the air beside the skin belongs to the comparison."""
+    return slice(max(part.start - 1, 0), min(part.stop + 1, size))
 
 
 def _without_openings(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.bool_]:
     """Close what opens into the body (mouth, nostrils, ear canals, a stoma), then fill what lies behind it."""
-    dilated = ndimage.distance_transform_edt(~mask, sampling=spacing_mm) <= _CLOSING_MM
-    closed = mask | (ndimage.distance_transform_edt(dilated, sampling=spacing_mm) > _CLOSING_MM)
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in closed])
+    # Air all around, so that nothing is closed towards the border of the image and there always is an outside.
+    margin = [(0, 0), *((n, n) for n in (int(_CLOSING_MM / size) + 2 for size in spacing_mm[1:]))]
+    padded = np.pad(mask, margin)
+    dilated = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= _CLOSING_MM
+    closed = ndimage.distance_transform_edt(dilated, sampling=spacing_mm) > _CLOSING_MM
+    rows, columns = (slice(before, -after) for before, after in margin[1:])
+    return np.stack([ndimage.binary_fill_holes(plane) for plane in mask | closed[:, rows, columns]])
 
 
 def _outline(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -13,7 +13,7 @@ Grammar, with blanks around the minus sign because structure names may hold a hy
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,14 @@ NORMAL_TISSUE_GAP_MM = 5.0
 FALLOFF_STEP_GY = 5
 
 FloatArray = NDArray[np.float64]
+
+
+def is_region_of(expression: str, names: Collection[str]) -> bool:
+    """Return whether every structure that a region is made of is among some names."""
+    if expression in names or expression == NORMAL_TISSUE or _FALLOFF.match(expression):
+        return True
+    terms = [text.strip() for text in expression.split(" - ")]
+    return all(term in names or ((m := _MARGIN.match(term)) and m["name"] in names) for term in terms)
 
 
 def falloff_level_gy(distance_mm: FloatArray, target_dose_gy: float) -> FloatArray:

@@ -1,7 +1,11 @@
-"""Dagster assets: each loads, makes one call, saves, and emits metadata. No science here."""
+"""Dagster assets: each loads, makes one call, saves, and emits metadata. No science here.
 
-from . import course, fraction
+``course`` holds those of a course; a fraction flows through ``position``, ``anatomy``, ``dose`` and ``adaptation``,
+names and edges as in the design's figure.
+"""
 
-ALL = (*course.ASSETS, *fraction.ASSETS)
+from . import adaptation, anatomy, course, dose, position
+
+ALL = (*course.ASSETS, *position.ASSETS, *anatomy.ASSETS, *dose.ASSETS, *adaptation.ASSETS)
 
 __all__ = ["ALL"]

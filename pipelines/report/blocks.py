@@ -90,8 +90,7 @@ class LegendEntry:
     text: str
     color: str
     dark: str
-    dash: bool = False
-    dots: bool = False
+    line: Literal["solid", "dashed", "dotted"] = "solid"
     patch: bool = False
     black: bool = False
 

@@ -143,9 +143,9 @@ def dvh_figure(report: FractionReport, colors: Mapping[str, Rgb]) -> FigureBlock
         print_svg=dvh_svg(pairs, colors, for_print=True),
     )
     text = ("#333333", "#dddddd")
-    key = [LegendEntry("planned", *text, dash=True), LegendEntry("today", *text)]
+    key = [LegendEntry("planned", *text, line="dashed"), LegendEntry("today", *text)]
     if any(pair.plan_of_day for pair in pairs):
-        key.append(LegendEntry("plan of the day", *text, dots=True))
+        key.append(LegendEntry("plan of the day", *text, line="dotted"))
     key += [
         LegendEntry(
             pair.structure + (f" ({pair.note})" if pair.note else ""),

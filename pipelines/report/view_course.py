@@ -171,7 +171,7 @@ def _goals(report: CourseReport) -> Section:
         blocks.append(Notes((Cell("No goals were judged on a fraction yet.", "warn"),)))
         return Section("goals", "Goals over the course", tuple(blocks))
     series = tuple(Series(what, ()) for what in ("today", "projected"))
-    legend = (*_series_legend(series), LegendEntry("limit", "#b3261e", "#ff8a80", dash=True))
+    legend = (*_series_legend(series), LegendEntry("limit", "#b3261e", "#ff8a80", line="dashed"))
     panels = tuple(_goal_panel(done, text, index) for index, text in enumerate(texts))
     blocks.append(FigureBlock("trend-goals", "Goals by fraction, course scale", panels, legend, columns=2))
     rows = tuple((Cell(comparison(text), strong=True), *(_status_of(f, text) for f in done)) for text in texts)

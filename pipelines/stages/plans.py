@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -15,16 +14,8 @@ from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import Machine
 from imrt_core.machine.density import AIR
 from imrt_core.optimize import BeamDirection, PlanResult, make_plan, reoptimise
-from imrt_core.optimize.objectives import (
-    GEUD,
-    MaxDvh,
-    MeanDose,
-    MinDvh,
-    Objective,
-    SquaredDeviation,
-    SquaredOverdose,
-    SquaredUnderdose,
-)
+from imrt_core.optimize.objectives import Objective
+from imrt_core.optimize.regions import is_region_of
 from imrt_core.patient import (
     Contour,
     GeometryError,
@@ -39,7 +30,7 @@ from imrt_core.patient import (
 from registration import DayStructures, DeformableMatch, warp, warp_structures
 
 from ..course_record import CourseRecord
-from ..protocol import ObjectiveRule, Protocol
+from ..protocol import Protocol
 from ..results import DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
 
 #: Label of a plan of record that is made here (DICOM SH: 16 characters).
@@ -89,27 +80,8 @@ def plan_of_record(
 
 def objectives_of(protocol: Protocol, structures: StructureSet) -> tuple[Objective, ...] | None:
     """Return the protocol's objectives for the structures that are there; None where it leaves them to its goals."""
-    return tuple(_objective(rule) for rule in protocol.objectives if rule.structure in structures) or None
-
-
-def _objective(rule: ObjectiveRule) -> Objective:
-    common: dict[str, Any] = {"structure": rule.structure, "dose_gy": rule.dose_gy, "weight": rule.weight}
-    volume = 0.0 if rule.volume_percent is None else rule.volume_percent
-    match rule.kind:
-        case "overdose":
-            return SquaredOverdose(**common)
-        case "underdose":
-            return SquaredUnderdose(**common)
-        case "uniform":
-            return SquaredDeviation(**common)
-        case "mean":
-            return MeanDose(**common)
-        case "dvh_max":
-            return MaxDvh(**common, volume_percent=volume)
-        case "dvh_min":
-            return MinDvh(**common, volume_percent=volume)
-        case "geud":
-            return GEUD(**common, a=1.0 if rule.exponent is None else rule.exponent)
+    drawn = [s.name for s in structures if not s.is_empty]
+    return tuple(rule.objective() for rule in protocol.objectives if is_region_of(rule.structure, drawn)) or None
 
 
 def plan_of_day(

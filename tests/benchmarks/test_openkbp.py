@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import openkbp
+from benchmarks import openkbp, openkbp_data
 from imrt_core.dicom import read_course, read_image
 from imrt_core.evaluate import dvh
 from imrt_core.geometry.isocentre import target_isocentre_lps
@@ -47,7 +47,7 @@ def _npz(folder: Path, *, swap: bool = False) -> Path:
 
 
 def test_axes_units_and_names(tmp_path: Path) -> None:
-    patient = openkbp.load(_npz(tmp_path))
+    patient = openkbp_data.load(_npz(tmp_path))
     masks = dict(patient.masks)
     assert list(masks) == ["External", "Parotid_L", "Parotid_R", "PTV70"]
     grid = patient.hu.grid
@@ -67,11 +67,11 @@ def test_axes_units_and_names(tmp_path: Path) -> None:
 
 def test_swapped_sides_and_foreign_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="left parotid"):
-        openkbp.load(_npz(tmp_path, swap=True))
+        openkbp_data.load(_npz(tmp_path, swap=True))
     other = tmp_path / "other.npz"
     np.savez(other, a=1)
     with pytest.raises(InputRefusedError, match="not an OpenKBP patient"):
-        openkbp.load(other)
+        openkbp_data.load(other)
 
 
 def test_command_writes_what_the_interface_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +110,7 @@ def test_shipped_dose_is_reproduced(name: str, shared_data: Path, tmp_path: Path
     assert conversion.dvh_d95_difference_gy < 0.3
     course = read_course(conversion.plan_dir)
     assert course.course_dose is not None
-    patient = openkbp.load(npz)
+    patient = openkbp_data.load(npz)
     for structure_name, mask in patient.masks:
         structure = course.structures[structure_name]
         voxels = patient.course_dose_gy.array[mask.array]

@@ -100,13 +100,18 @@ def test_limits_know_their_violation() -> None:
 
 
 def test_kinds_of_protocol_files() -> None:
+    own = {"dvh_max": {"volume_percent": 20.0}, "dvh_min": {"volume_percent": 20.0}, "geud": {"exponent": 8.0}}
+    assert set(own) < set(OBJECTIVE_KINDS)
     for kind in OBJECTIVE_KINDS:
-        built = objective_of_kind(kind, structure="s", dose_gy=30.0, weight=2.0, volume_percent=20.0, exponent=8.0)
+        built = objective_of_kind(kind, structure="s", dose_gy=30.0, weight=2.0, **own.get(kind, {}))
         assert built.structure == "s"
         assert built.weight == 2.0
+        assert built.kind == kind
+        with pytest.raises(ProtocolError, match="no such parameter"):
+            objective_of_kind(kind, structure="s", dose_gy=30.0, **own.get(kind, {}), colour=1.0)
     geud = objective_of_kind("geud", structure="s", dose_gy=30.0, exponent=-10.0)
     assert isinstance(geud, GEUD)
-    assert geud.a == -10.0
+    assert geud.exponent == -10.0
     with pytest.raises(ProtocolError, match="needs volume_percent"):
         objective_of_kind("dvh_max", structure="s", dose_gy=30.0)
     with pytest.raises(ProtocolError, match="unknown kind"):

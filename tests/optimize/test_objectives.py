@@ -25,8 +25,8 @@ ALL: tuple[Objective, ...] = (
     SquaredUnderdose(structure="s", dose_gy=60.0, weight=2.0),
     SquaredDeviation(structure="s", dose_gy=50.0, weight=1.5),
     MeanDose(structure="s", dose_gy=26.0, weight=4.0),
-    GEUD(structure="s", dose_gy=30.0, a=8.0, weight=1.0),
-    GEUD(structure="s", dose_gy=65.0, a=-10.0, weight=1.0),
+    GEUD(structure="s", dose_gy=30.0, exponent=8.0, weight=1.0),
+    GEUD(structure="s", dose_gy=65.0, exponent=-10.0, weight=1.0),
     MaxDvh(structure="s", dose_gy=30.0, volume_percent=33.0, weight=2.0),
     MinDvh(structure="s", dose_gy=50.0, volume_percent=95.0, weight=2.0),
 )
@@ -53,7 +53,7 @@ def test_closed_forms() -> None:
         (SquaredDeviation(structure="s", dose_gy=20.0), 0.4 * 100 + 0.2 * 1600 + 0.1 * 2500),
         (MeanDose(structure="s", dose_gy=20.0, weight=2.0), 2.0 * (29.0 - 20.0) ** 2),
         (MeanDose(structure="s", dose_gy=30.0), 0.0),
-        (GEUD(structure="s", dose_gy=20.0, a=1.0), 81.0),
+        (GEUD(structure="s", dose_gy=20.0, exponent=1.0), 81.0),
         # the hottest 20 % are exempt: the voxel at 70 Gy and half of the one at 60 Gy
         (MaxDvh(structure="s", dose_gy=50.0, volume_percent=20.0), 0.1 * 100),
         # 80 % must reach 30 Gy: the coldest 20 % are exempt, half of the voxel at 10 Gy
@@ -66,14 +66,14 @@ def test_closed_forms() -> None:
 def test_geud_approaches_the_maximum_and_the_minimum() -> None:
     dose = np.linspace(1.0, 60.0, 100)
     volume = np.full(100, 0.01)
-    hot = GEUD(structure="s", dose_gy=0.0, a=400.0).value_and_gradient(dose, volume)[0]
-    cold = GEUD(structure="s", dose_gy=100.0, a=-400.0).value_and_gradient(dose, volume)[0]
+    hot = GEUD(structure="s", dose_gy=0.0, exponent=400.0).value_and_gradient(dose, volume)[0]
+    cold = GEUD(structure="s", dose_gy=100.0, exponent=-400.0).value_and_gradient(dose, volume)[0]
     assert np.sqrt(hot) == pytest.approx(60.0, rel=0.02)
     assert 100.0 - np.sqrt(cold) == pytest.approx(1.0, rel=0.02)
 
 
 def test_geud_of_a_target_with_a_voxel_without_dose_stays_finite() -> None:
-    value, gradient = GEUD(structure="s", dose_gy=60.0, a=-20.0).value_and_gradient(
+    value, gradient = GEUD(structure="s", dose_gy=60.0, exponent=-20.0).value_and_gradient(
         np.array([0.0, 60.0, 61.0]), np.full(3, 1 / 3)
     )
     assert np.isfinite(value)
@@ -109,7 +109,7 @@ def test_dvh_objectives_vanish_exactly_when_the_point_holds(dose: list[float], l
         lambda: SquaredUnderdose(structure="s", dose_gy=float("nan")),
         lambda: SquaredDeviation(structure="s", dose_gy=50.0, weight=0.0),
         lambda: MeanDose(structure="s", weight=float("inf")),
-        lambda: GEUD(structure="s", dose_gy=20.0, a=0.5),
+        lambda: GEUD(structure="s", dose_gy=20.0, exponent=0.5),
         lambda: MaxDvh(structure="s", dose_gy=20.0, volume_percent=120.0),
     ],
 )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imrt_core.optimize.problem import PlanningVoxels, body_fraction, covering_grid, select_voxels
-from imrt_core.optimize.regions import Regions, falloff_level_gy
+from imrt_core.optimize.regions import Regions, falloff_level_gy, is_region_of
 from imrt_core.optimize.voxels import VoxelSet
 from imrt_core.patient import ProtocolError, StructureError
 from tests.optimize.cases import GRID, c_shape_patient
@@ -111,3 +111,21 @@ def test_the_grid_covers_structures_and_the_outline() -> None:
     outline = np.concatenate([c.points_lps for c in structures["External"].contours if abs(c.points_lps[0, 2]) < 20])
     assert np.all(grid.contains(outline))
     assert grid.spacing_mm == (5.0, 5.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("expression", "there"),
+    [
+        ("Core", True),
+        ("PTV50 - Core", True),
+        ("PTV50 - Core+5mm", True),
+        ("NormalTissue", True),
+        ("Falloff 45Gy", True),
+        ("A - B", True),
+        ("Heart", False),
+        ("PTV50 - Heart", False),
+        ("Heart - PTV50+3mm", False),
+    ],
+)
+def test_a_region_is_there_if_all_its_structures_are(expression: str, there: bool) -> None:
+    assert is_region_of(expression, ("PTV50", "Core", "A - B")) is there

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from imrt_core.optimize.objectives import SquaredOverdose, SquaredUnderdose
 from imrt_core.patient import Contour, ProtocolError, Structure, StructureError, StructureSet
 from pipelines.protocol import load_protocol, parse_protocol, protocol_text, shipped_protocols
+from pipelines.stages.plans import objectives_of
 from pipelines.structure_names import match_structures, renamed
 
 SITES = ("abdomen", "brain", "gynaecology", "head-and-neck", "lung", "pelvis")
@@ -157,3 +159,26 @@ def test_a_file_is_read_and_an_unknown_name_lists_the_known_ones(tmp_path: Path)
     assert load_protocol(path).name == "mine"
     with pytest.raises(ProtocolError, match="head-and-neck"):
         load_protocol("no-such-protocol")
+
+
+def test_objectives_of_a_protocol_are_built_and_checked_when_it_is_read() -> None:
+    text = protocol_text("head-and-neck")
+    own = """
+objectives:
+  - {structure: PTV70, kind: underdose, dose_gy: 70, weight: 100}
+  - {structure: PTV63 - PTV70+5mm, kind: overdose, dose_gy: 66, weight: 20}
+  - {structure: PTV56, kind: dvh_min, dose_gy: 56, volume_percent: 97, weight: 50}
+"""
+    protocol = parse_protocol(text + own)
+    # The region needs both of its structures; PTV56 is not drawn.
+    without_low = StructureSet((square("PTV70", "PTV"), square("PTV63", "PTV")))
+    assert objectives_of(protocol, without_low) == (
+        SquaredUnderdose(structure="PTV70", dose_gy=70.0, weight=100.0),
+        SquaredOverdose(structure="PTV63 - PTV70+5mm", dose_gy=66.0, weight=20.0),
+    )
+    assert len(objectives_of(protocol, StructureSet((square("PTV70", "PTV"),))) or ()) == 1
+    for wrong in ("volume_percent: 97, ", "kind: dvh_min, "):
+        with pytest.raises(ProtocolError, match=r"volume_percent|kind"):
+            parse_protocol(text + own.replace(wrong, ""))
+    with pytest.raises(ProtocolError, match="unknown kind"):
+        parse_protocol(text + own.replace("kind: dvh_min", "kind: cubic"))

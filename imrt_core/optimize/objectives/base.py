@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ FloatArray = NDArray[np.float64]
 class Objective(Protocol):
     """A penalty on one structure's dose; the optimiser minimises the sum over all objectives.
 
-    Every objective is a frozen dataclass whose fields are its declared parameters. Doses are course Gy.
+    Every objective is a frozen dataclass whose fields are its declared parameters; protocols name it by its ``kind``.
+    Doses are course Gy.
     """
+
+    kind: ClassVar[str]
 
     @property
     def structure(self) -> str:

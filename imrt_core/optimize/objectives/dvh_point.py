@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -58,6 +59,8 @@ class MaxDvh:
        criteria", Proc. XII ICCR, 1–4, 1997; Q. Wu, R. Mohan, Med. Phys. 27, 701–711, 2000.
     """
 
+    kind: ClassVar[str] = "dvh_max"
+
     structure: str
     dose_gy: float
     volume_percent: float
@@ -89,6 +92,8 @@ class MinDvh:
     weight : float
         Importance.
     """
+
+    kind: ClassVar[str] = "dvh_min"
 
     structure: str
     dose_gy: float

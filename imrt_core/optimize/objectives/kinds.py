@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
+from typing import Any
+
 from imrt_core.patient import ProtocolError
 
 from .base import Objective
@@ -12,65 +15,39 @@ from .squared_deviation import SquaredDeviation
 from .squared_overdose import SquaredOverdose
 from .squared_underdose import SquaredUnderdose
 
-#: Short names, in the order of the documentation.
-OBJECTIVE_KINDS = ("overdose", "underdose", "uniform", "mean", "dvh_max", "dvh_min", "geud")
+#: Every objective that a protocol can name, by its short name. A new one is added to this list and nowhere else.
+OBJECTIVE_KINDS = {
+    objective.kind: objective
+    for objective in (SquaredOverdose, SquaredUnderdose, SquaredDeviation, MeanDose, MaxDvh, MinDvh, GEUD)
+}
 
 
-def objective_of_kind(
-    kind: str,
-    *,
-    structure: str,
-    dose_gy: float,
-    weight: float = 1.0,
-    volume_percent: float | None = None,
-    exponent: float | None = None,
-) -> Objective:
+def objective_of_kind(kind: str, **parameters: Any) -> Objective:
     """Build an objective from its short name.
 
     Parameters
     ----------
     kind : str
         One of :data:`OBJECTIVE_KINDS`.
-    structure : str
-        Voxel set.
-    dose_gy : float
-        Course dose that the objective is about.
-    weight : float
-        Importance.
-    volume_percent : float
-        For ``dvh_max`` and ``dvh_min``.
-    exponent : float
-        For ``geud``.
+    **parameters
+        The fields of that objective, by name.
 
     Raises
     ------
     ProtocolError
-        If the kind is unknown or a parameter that it needs is missing.
+        If the kind is unknown, a parameter that it needs is missing, it has no such parameter, or a value is refused.
     """
-    match kind:
-        case "overdose":
-            return SquaredOverdose(structure=structure, dose_gy=dose_gy, weight=weight)
-        case "underdose":
-            return SquaredUnderdose(structure=structure, dose_gy=dose_gy, weight=weight)
-        case "uniform":
-            return SquaredDeviation(structure=structure, dose_gy=dose_gy, weight=weight)
-        case "mean":
-            return MeanDose(structure=structure, dose_gy=dose_gy, weight=weight)
-        case "dvh_max" | "dvh_min":
-            percent = _needed(volume_percent, "volume_percent", kind, structure)
-            if kind == "dvh_max":
-                return MaxDvh(structure=structure, dose_gy=dose_gy, volume_percent=percent, weight=weight)
-            return MinDvh(structure=structure, dose_gy=dose_gy, volume_percent=percent, weight=weight)
-        case "geud":
-            a = _needed(exponent, "exponent", kind, structure)
-            return GEUD(structure=structure, dose_gy=dose_gy, a=a, weight=weight)
-        case _:
-            raise ProtocolError(
-                "unknown kind of objective", found=kind, expected=", ".join(OBJECTIVE_KINDS), where=structure
-            )
-
-
-def _needed(value: float | None, name: str, kind: str, structure: str) -> float:
-    if value is None:
-        raise ProtocolError(f"an objective of kind {kind} needs {name}", where=structure)
-    return value
+    where = str(parameters.get("structure", ""))
+    if kind not in OBJECTIVE_KINDS:
+        raise ProtocolError("unknown kind of objective", found=kind, expected=", ".join(OBJECTIVE_KINDS), where=where)
+    known = {field.name: field.default is MISSING for field in fields(OBJECTIVE_KINDS[kind])}
+    if missing := [name for name, needed in known.items() if needed and name not in parameters]:
+        raise ProtocolError(f"an objective of kind {kind} needs {', '.join(missing)}", where=where)
+    if unknown := sorted(set(parameters) - set(known)):
+        raise ProtocolError(
+            f"an objective of kind {kind} has no such parameter",
+            found=", ".join(unknown),
+            expected=", ".join(known),
+            where=where,
+        )
+    return OBJECTIVE_KINDS[kind](**parameters)

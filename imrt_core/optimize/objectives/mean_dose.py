@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .base import FloatArray, require_dose, require_positive
 
@@ -20,6 +21,8 @@ class MeanDose:
     weight : float
         Importance.
     """
+
+    kind: ClassVar[str] = "mean"
 
     structure: str
     dose_gy: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ class SquaredOverdose:
     .. [1] Q. Wu, R. Mohan, "Algorithms and functionality of an intensity modulated radiotherapy optimization
        system", Med. Phys. 27, 701–711, 2000, doi:10.1118/1.598932.
     """
+
+    kind: ClassVar[str] = "overdose"
 
     structure: str
     dose_gy: float

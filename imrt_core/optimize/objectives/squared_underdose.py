@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ class SquaredUnderdose:
     ----------
     .. [1] Q. Wu, R. Mohan, Med. Phys. 27, 701–711, 2000, doi:10.1118/1.598932.
     """
+
+    kind: ClassVar[str] = "underdose"
 
     structure: str
     dose_gy: float

@@ -1,4 +1,4 @@
-"""Commands on dose: ``igrt dose``, ``igrt dvh``, ``igrt gamma``."""
+"""``igrt dose``."""
 
 from __future__ import annotations
 
@@ -12,25 +12,22 @@ from pydantic import Field
 from rich.console import RenderableType
 from rich.table import Table
 
-from imrt_core.dicom import read_dose, read_plan, read_structures, write_dose
+from imrt_core.dicom import read_plan, read_structures, write_dose
 from imrt_core.dose import dose_grid_for, plan_dose
-from imrt_core.evaluate import DVH, dvh, gamma
 from imrt_core.machine import load_machine
 from imrt_core.patient import (
     DoseDistribution,
     IdentityError,
     InputRefusedError,
-    Metric,
     PatientImage,
     Plan,
     Structure,
     StructureError,
     StructureSet,
-    Volume,
 )
 from imrt_core.patient.contours import mask_from_structure
 
-from ..images import load_image, load_scalar
+from ..images import load_image
 from ..stages.dose import density
 from ..stages.planning import contoured_external
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
@@ -209,154 +206,6 @@ def _check_frames(frame_uid: str, treatment: Plan, drawn: StructureSet | None) -
             )
 
 
-class StructureFigures(Part):
-    """One structure of ``igrt dvh``."""
-
-    volume_cc: float
-    outside_dose_grid_cc: float
-    mean_gy: float
-    max_gy: float
-    min_gy: float
-    D98_gy: float
-    D95_gy: float
-    D50_gy: float
-    D2_gy: float
-    metrics: dict[str, float]
-
-
-class DvhAnswer(Answer):
-    """What ``igrt dvh`` prints."""
-
-    dose_scale: str = Field(description="Dose Summation Type of the RTDOSE; PLAN is the whole course.")
-    structures: dict[str, StructureFigures]
-    skipped: dict[str, str] = Field(description="Structures without figures, and why.")
-
-    def as_text(self) -> RenderableType:
-        """Return one row per structure."""
-        table = Table(title=f"DVH, dose scale {self.dose_scale}, Gy")
-        extra = list(next(iter(self.structures.values())).metrics) if self.structures else []
-        for column in ("structure", "cc", "mean", "max", "min", "D98%", "D95%", "D50%", "D2%", *extra):
-            table.add_column(column, justify="left" if column == "structure" else "right")
-        for name, s in self.structures.items():
-            figures = (s.mean_gy, s.max_gy, s.min_gy, s.D98_gy, s.D95_gy, s.D50_gy, s.D2_gy, *s.metrics.values())
-            table.add_row(name, f"{s.volume_cc:.2f}", *(f"{v:.2f}" for v in figures))
-        for name, reason in self.skipped.items():
-            table.add_row(name, reason, style="yellow")
-        return table
-
-
-def dvh_command(
-    structures: Annotated[Path, typer.Option("--structures", help="RTSTRUCT.")],
-    dose: Annotated[Path, typer.Option("--dose", help="RTDOSE.")],
-    ct: Annotated[Path | None, typer.Option("--ct", help="CT, to check that all share one frame.")] = None,
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="e.g. D95%[Gy], V20Gy[%], D0.03cc[Gy].")] = None,
-    prescription_gy: Annotated[float | None, typer.Option("--prescription-gy", help="100 % for metrics in %.")] = None,
-    as_json: JsonOption = False,
-) -> DvhAnswer:
-    """Dose-volume histograms and metrics of every structure, absolute volumes."""
-    drawn, given = read_structures(structures), read_dose(dose)
-    frames = {"RTSTRUCT": drawn.frame_of_reference_uid, "RTDOSE": given.frame_of_reference_uid}
-    if ct is not None and (image := load_image(ct).image) is not None:
-        frames["CT"] = image.frame_of_reference_uid
-    stated = {name: uid for name, uid in frames.items() if uid}
-    if len(set(stated.values())) > 1:
-        raise IdentityError(
-            "the objects are in different frames of reference",
-            found=", ".join(f"{name} {uid}" for name, uid in stated.items()),
-            expected="one frame",
-            code="frame-mismatch",
-        )
-    wanted = [_metric(text) for text in metric or []]
-    figures: dict[str, StructureFigures] = {}
-    skipped: dict[str, str] = {}
-    for structure in drawn:
-        if structure.is_empty:
-            skipped[structure.name] = "no contours"
-            continue
-        try:
-            result = dvh(structure, given.dose_gy, prescription_gy=prescription_gy)
-        except StructureError as error:
-            skipped[structure.name] = str(error)
-            continue
-        figures[structure.name] = _figures(result, wanted)
-    if not figures:
-        raise StructureError(
-            "no structure has a DVH",
-            found="; ".join(f"{n}: {r}" for n, r in skipped.items()) or "no structures",
-            expected="contours inside the dose grid",
-            where=str(structures),
-        )
-    for name, reason in skipped.items():
-        console.print(f"[yellow]warning[/]: {name}: {reason}")
-    return DvhAnswer(dose_scale=given.summation_type, structures=figures, skipped=skipped)
-
-
-def _metric(text: str) -> Metric:
-    """Read a metric; ``D95%`` alone means Gy, ``V20Gy`` alone means percent of the structure."""
-    if "[" not in text:
-        text += "[%]" if text.startswith("V") and text != "Volume" else "[cc]" if text == "Volume" else "[Gy]"
-    return Metric.parse(text)
-
-
-def _figures(result: DVH, wanted: list[Metric]) -> StructureFigures:
-    return StructureFigures(
-        volume_cc=result.volume_cc,
-        outside_dose_grid_cc=result.outside_cc,
-        mean_gy=result.mean_gy,
-        max_gy=result.max_gy,
-        min_gy=result.min_gy,
-        D98_gy=result.metric("D98%[Gy]"),
-        D95_gy=result.metric("D95%[Gy]"),
-        D50_gy=result.metric("D50%[Gy]"),
-        D2_gy=result.metric("D2%[Gy]"),
-        metrics={str(m): result.metric(m) for m in wanted},
-    )
-
-
-class GammaAnswer(Answer):
-    """What ``igrt gamma`` prints."""
-
-    pass_percent: float
-    mean: float
-    points: int
-    seconds: float
-
-
-def gamma_command(
-    reference: Annotated[Path, typer.Argument(help="RTDOSE, .mha, .nii, .nii.gz or .nrrd in Gy.")],
-    evaluated: Annotated[Path, typer.Argument(help="The same, on any grid of the same frame.")],
-    dose_percent: Annotated[float, typer.Option("--dose-percent", min=0.1)] = 3.0,
-    distance_mm: Annotated[float, typer.Option("--distance-mm", min=0.1)] = 2.0,
-    cutoff_percent: Annotated[float, typer.Option("--cutoff-percent", min=0.0, max=100.0)] = 10.0,
-    local: Annotated[bool, typer.Option("--local", help="Local instead of global dose criterion.")] = False,
-    as_json: JsonOption = False,
-) -> GammaAnswer:
-    """Compare two doses by the three-dimensional gamma index."""
-    started = time.perf_counter()
-    first, second = _dose(reference), _dose(evaluated)
-    with console.status("gamma"):
-        result = gamma(
-            first,
-            second,
-            dose_percent=dose_percent,
-            distance_mm=distance_mm,
-            cutoff_percent=cutoff_percent,
-            local=local,
-        )
-    return GammaAnswer(
-        pass_percent=result.pass_percent,
-        mean=result.mean,
-        points=result.points,
-        seconds=time.perf_counter() - started,
-    )
-
-
-def _dose(path: Path) -> Volume:
-    return load_scalar(path).volume
-
-
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("dose")(answering(dose))
-    app.command("dvh")(answering(dvh_command))
-    app.command("gamma")(answering(gamma_command))

@@ -1,0 +1,63 @@
+"""The plan of record and the plan of the day, as the report shows them."""
+
+from __future__ import annotations
+
+from pipelines.report.parts import (
+    PlanComparison,
+    PlanOfDay,
+    PlanSummary,
+)
+
+from ..course_record import CourseRecord
+from ..results import DayShift, GoalsOfDay, PlanForDay, PlanOfRecord, Withheld
+
+
+def plan_summary(plan: PlanOfRecord, course: CourseRecord) -> PlanSummary:
+    """Return the plan of record."""
+    return PlanSummary(
+        label=plan.plan.label,
+        sop_instance_uid=plan.plan.sop_instance_uid,
+        approval_status=plan.plan.approval_status,
+        intent=plan.plan.intent,
+        fractions_planned=plan.plan.fractions_planned,
+        prescription_gy=tuple(course.prescription_gy.items()),
+        total_mu=plan.plan.total_mu,
+        origin=plan.origin,
+    )
+
+
+def plan_of_day_report(
+    plan: PlanForDay, record: PlanOfRecord, goals: GoalsOfDay | Withheld, shift: DayShift
+) -> PlanOfDay:
+    """Return the plan of day beside the scheduled one, goal by goal."""
+    scheduled = {} if isinstance(goals, Withheld) else {str(row.goal): row for row in goals.rows}
+    comparison = tuple(
+        PlanComparison(
+            goal=str(result.goal),
+            scheduled=scheduled[str(result.goal)].today if str(result.goal) in scheduled else None,
+            plan_of_day=result.value,
+            limit=result.goal.limit,
+            scheduled_ok=(
+                scheduled[str(result.goal)].today_status.value == "met" if str(result.goal) in scheduled else None
+            ),
+            plan_of_day_ok=result.ok,
+        )
+        for result in plan.goals
+    )
+    made = plan.plan
+    return PlanOfDay.model_validate(
+        {
+            "outcome": plan.outcome,
+            "reason": plan.reason,
+            "label": made.label if made else (record.plan.label if plan.outcome == "kept" else ""),
+            "sop_instance_uid": made.sop_instance_uid if made else "",
+            "fractions": made.fractions_planned if made else 1,
+            "apply_shift": shift.applied is not None and shift.applied.within_limits,
+            "isocentre_lps": made.isocentre_lps if made else None,
+            "total_mu": made.total_mu if made else None,
+            "total_mu_of_record": record.plan.total_mu,
+            "segments": plan.segments,
+            "seconds": plan.seconds,
+            "comparison": comparison,
+        }
+    )
