@@ -9,7 +9,7 @@ from scipy import ndimage
 from imrt_core.patient import DisplacementField, Grid, RigidTransform, Volume
 
 from ._field_kernels import compose, invert
-from .lattice import jacobian, resample_vectors
+from .deformable.lattice import jacobian, resample_vectors
 
 #: A field is smoothed where it squeezes tissue to less than this: close to a fold, and beyond any anatomy.
 MIN_JACOBIAN = 0.2

@@ -10,8 +10,8 @@ import pytest
 
 from imrt_core.patient import DisplacementField, Grid, RegistrationError, RigidTransform, Volume
 from registration import DeformableMatch, day_grid, register_deformable, warp
+from registration.deformable.lattice import jacobian
 from registration.fields import inverse_consistency, jacobian_figures, unfolded
-from registration.lattice import jacobian
 from registration.quality import DeformableLimits, judge_deformation
 
 from .phantoms import Anatomy, WeightLoss, image_of_day, planning_ct

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imrt_core.patient import Grid, RigidTransform, Volume
-from registration._deform_kernels import accumulate, negative_laplacian, symmetric_product
 from registration._field_kernels import compose, invert, pull
-from registration._kernels import look_up, normal_equations, subtract_model
-from registration.lattice import _spline_matrix, resample_vectors, solve_step
+from registration.deformable._kernels import accumulate, negative_laplacian, symmetric_product
+from registration.deformable.lattice import _spline_matrix, resample_vectors, solve_step
+from registration.rigid._kernels import look_up, normal_equations, subtract_model
 
 from .. import naive_registration as naive
 

@@ -3,15 +3,17 @@ from __future__ import annotations
 import numpy as np
 
 from imrt_core.patient import Grid, RigidTransform, Volume
-from registration import _deform_kernels, _field_kernels, _kernels, hu_of_day, register_deformable, register_rigid
+from registration import _field_kernels, hu_of_day, register_deformable, register_rigid
+from registration.deformable import _kernels as deformable_kernels
 from registration.precompile import compile_kernels
+from registration.rigid import _kernels as rigid_kernels
 
 
 def compiled() -> dict[str, int]:
     """Number of compiled signatures of every kernel of the matches."""
     return {
         f"{module.__name__}.{name}": len(value.signatures)
-        for module in (_deform_kernels, _field_kernels, _kernels)
+        for module in (deformable_kernels, _field_kernels, rigid_kernels)
         for name, value in vars(module).items()
         if hasattr(value, "signatures")
     }

@@ -10,7 +10,7 @@ import pytest
 from imrt_core.patient import Grid, RegistrationError, RigidTransform, Volume
 from registration import register_rigid
 from registration.preprocess import PreparedImage
-from registration.search import candidates
+from registration.rigid.search import candidates
 
 from .phantoms import Anatomy, WeightLoss, error_of, image_of_day, planning_ct
 

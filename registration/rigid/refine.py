@@ -22,8 +22,8 @@ from scipy.spatial.transform import Rotation
 
 from imrt_core.patient import Grid, RigidTransform, Volume
 
+from ..preprocess import Mask
 from ._kernels import SHADING_TERMS, look_up, normal_equations, subtract_model
-from .preprocess import Mask
 
 #: Lengths of the equations are in units of 100 mm, intensities in units of 100 HU, so that all unknowns are near 1.
 _LENGTH = 100.0

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from imrt_core.patient import RegistrationError, RigidTransform, Volume
 
+from ..preprocess import BONE_HU, PreparedImage
+from ..quality import MatchLimits, MatchQuality, judge_match
 from .consistency import block_figures, bone_dice, restart_spread
 from .levels import (
     BODY_RESOLUTION,
@@ -23,8 +25,6 @@ from .levels import (
     region_samples,
     rigid_region,
 )
-from .preprocess import BONE_HU, PreparedImage
-from .quality import MatchLimits, MatchQuality, judge_match
 from .refine import Fit, FixedSamples, Level, refine
 from .search import candidates, rotations_to_try
 
@@ -79,10 +79,10 @@ def register_rigid(
 ) -> RigidMatch:
     """Match an image of the day to the planning CT.
 
-    A masked cross-correlation over all translations (:mod:`registration.search`) gives candidates, without trust in
-    either frame. Each is refined on the whole body, then on bone at 3 mm; the best of them at 2 mm
-    (:mod:`registration.refine`). Bone is matched by default: soft tissue enters as one value, so weight loss, gas or
-    a swallow do not bias the match. Where the best candidate is poor, the search is repeated with the planning CT
+    A masked cross-correlation over all translations (:mod:`registration.rigid.search`) gives candidates, without trust
+    in either frame. Each is refined on the whole body, then on bone at 3 mm; the best of them at 2 mm
+    (:mod:`registration.rigid.refine`). Bone is matched by default: soft tissue enters as one value, so weight loss, gas
+    or a swallow do not bias the match. Where the best candidate is poor, the search is repeated with the planning CT
     turned by ±8° about each axis.
 
     The result depends on the input and ``seed`` only, not on the number of threads.

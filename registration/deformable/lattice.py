@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from imrt_core.patient import DisplacementField, Grid, Volume
 
-from ._deform_kernels import negative_laplacian, symmetric_product
+from ._kernels import negative_laplacian, symmetric_product
 
 Vectors = NDArray[np.float64]
 
@@ -86,7 +86,7 @@ def solve_step(
     Parameters
     ----------
     matrix, vector : ndarray, (cz, cy, cx, 6) and (cz, cy, cx, 3)
-        Data equations per mm³ of :func:`registration._deform_kernels.accumulate`, divided by the noise variance.
+        Data equations per mm³ of :func:`registration.deformable._kernels.accumulate`, divided by the noise variance.
     prior : ndarray, shape (cz, cy, cx)
         Weight that draws u to zero, 1/mm².
     displacement_mm : ndarray, shape (cz, cy, cx, 3)

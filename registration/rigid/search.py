@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from imrt_core.patient import Grid, RegistrationError, RigidTransform, Volume
 
-from .preprocess import BODY_HU, PreparedImage, reduced
+from ..preprocess import BODY_HU, PreparedImage, reduced
 
 #: Grid of the search; a blurred peak is about twice as wide, and the refinement captures more than that.
 SPACING_MM = 6.0

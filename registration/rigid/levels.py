@@ -8,7 +8,7 @@ import numpy as np
 
 from imrt_core.patient import RegistrationError, Volume
 
-from .preprocess import PreparedImage, body_mask, bone_region, distance_to
+from ..preprocess import PreparedImage, body_mask, bone_region, distance_to
 from .refine import Fit, FixedSamples, Level, draw_samples, make_level
 
 #: Voxel and Gaussian sigma, in mm, of the body match, the bone match and the last refinement.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
 
-from ._field_kernels import _vector_at
+from .._field_kernels import _vector_at
 
 Array = NDArray[Any]
 

@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from imrt_core.patient import DisplacementField, Grid, RegistrationError, RigidTransform, Volume
 
-from ._deform_kernels import accumulate
-from ._field_kernels import pull
-from .calibration import without_shading
-from .fields import composed, inverse_consistency, inverted, jacobian_figures, unfolded
+from .._field_kernels import pull
+from ..calibration import without_shading
+from ..fields import composed, inverse_consistency, inverted, jacobian_figures, unfolded
+from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, smoothed
+from ..quality import DeformableLimits, DeformableQuality, judge_deformation
+from ._kernels import accumulate
 from .lattice import cell_mean, lattice_grid, resample_vectors, solve_step
-from .preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, smoothed
-from .quality import DeformableLimits, DeformableQuality, judge_deformation
 
 
 @dataclass(frozen=True)
