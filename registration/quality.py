@@ -9,7 +9,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class MatchQuality:
         Robust standard deviation of the residual after shading correction.
     points : int
         Points of the region that the day's image shows, of those sampled.
+    limits : MatchLimits
+        What the verdict is against.
     """
 
     passed: bool
@@ -82,11 +84,12 @@ class MatchQuality:
     uncertainty_deg: float
     residual_hu: float
     points: int
+    limits: MatchLimits = MatchLimits()
 
 
 def judge_match(*, limits: MatchLimits, converged: bool, **figures: object) -> MatchQuality:
     """Compare the figures of a match with the limits. NaN fails, except for ``bone_dice`` (no bone)."""
-    quality = MatchQuality(passed=False, reasons=(), **figures)  # type: ignore[arg-type]
+    quality = MatchQuality(passed=False, reasons=(), limits=limits, **figures)  # type: ignore[arg-type]
     no_bone = quality.bone_dice != quality.bone_dice
     checks: Sequence[tuple[bool, str]] = (
         (converged, "the match did not converge"),
@@ -120,7 +123,7 @@ def judge_match(*, limits: MatchLimits, converged: bool, **figures: object) -> M
         ),
     )
     reasons = tuple(text for good, text in checks if not good)
-    return MatchQuality(passed=not reasons, reasons=reasons, **figures)  # type: ignore[arg-type]
+    return replace(quality, passed=not reasons, reasons=reasons)
 
 
 @dataclass(frozen=True)
@@ -169,6 +172,8 @@ class DeformableQuality:
         Part of the body that the day's image shows; elsewhere the field falls to the rigid match.
     smoothed_folds : int
         Rounds of local smoothing that were needed to keep the field from folding.
+    limits : DeformableLimits
+        What the verdict is against.
     """
 
     passed: bool
@@ -185,11 +190,12 @@ class DeformableQuality:
     bone_displacement_mm: float
     seen_fraction: float
     smoothed_folds: int
+    limits: DeformableLimits = DeformableLimits()
 
 
 def judge_deformation(*, limits: DeformableLimits, **figures: object) -> DeformableQuality:
     """Compare the figures of a deformable match with the limits. NaN fails."""
-    quality = DeformableQuality(passed=False, reasons=(), **figures)  # type: ignore[arg-type]
+    quality = DeformableQuality(passed=False, reasons=(), limits=limits, **figures)  # type: ignore[arg-type]
     checks: Sequence[tuple[bool, str]] = (
         (
             quality.folded_percent <= limits.max_folded_percent,
@@ -208,4 +214,4 @@ def judge_deformation(*, limits: DeformableLimits, **figures: object) -> Deforma
         ),
     )
     reasons = tuple(text for good, text in checks if not good)
-    return DeformableQuality(passed=not reasons, reasons=reasons, **figures)  # type: ignore[arg-type]
+    return replace(quality, passed=not reasons, reasons=reasons)

@@ -15,15 +15,25 @@ _UNITS = {"_mm": "mm", "_deg": "°", "_hu": "HU", "_percent": "%", "_cc": "cc", 
 
 
 def quality_figures(quality: Any) -> tuple[QualityFigure, ...]:
-    """Return the finite numbers of a quality dataclass by name, with the unit that the name ends in."""
+    """Return the finite numbers of a quality dataclass by name, with the unit that the name ends in.
+
+    A number ``x`` is judged where the dataclass has ``limits`` with a ``max_x`` or a ``min_x``.
+    """
     if not is_dataclass(quality):
         return ()
+    limits = getattr(quality, "limits", None)
     found = []
     for field in fields(quality):
         value = getattr(quality, field.name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             continue
-        unit = next((text for ending, text in _UNITS.items() if field.name.endswith(ending)), "")
-        name = field.name.removesuffix(next((e for e in _UNITS if field.name.endswith(e)), "")).replace("_", " ")
-        found.append(QualityFigure(name=name, value=float(value), unit=unit))
+        ending, unit = next(((e, text) for e, text in _UNITS.items() if field.name.endswith(e)), ("", ""))
+        most, least = (getattr(limits, f"{which}_{field.name}", None) for which in ("max", "min"))
+        limit, passed = "", None
+        if most is not None:
+            limit, passed = f"<= {most:g}", bool(value <= most)
+        elif least is not None:
+            limit, passed = f">= {least:g}", bool(value >= least)
+        name = field.name.removesuffix(ending).replace("_", " ")
+        found.append(QualityFigure(name=name, value=float(value), unit=unit, limit=limit, passed=passed))
     return tuple(found)

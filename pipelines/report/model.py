@@ -188,6 +188,8 @@ class FractionSummary(Part):
     found: Shift | None = None
     proposed: Shift | None = None
     applied: Shift | None = None
+    apply_shift: bool = False
+    shift_source: Literal["proposed", "recorded"] = "proposed"
     goals: tuple[GoalPoint, ...] = ()
     body_change_mm: Figure = None
     report: str = ""
@@ -205,6 +207,8 @@ class FractionSummary(Part):
             found=report.shift.found,
             proposed=report.shift.proposed,
             applied=report.shift.applied,
+            apply_shift=report.shift.apply_shift,
+            shift_source=report.shift.source,
             goals=tuple(
                 GoalPoint(
                     goal=line.goal,

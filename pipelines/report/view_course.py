@@ -114,7 +114,7 @@ def _shifts(done: Sequence[FractionSummary]) -> Section:
     rotations = (("pitch", "pitch_deg"), ("roll", "roll_deg"), ("yaw", "yaw_deg"))
     blocks: list[Block] = []
     for key, names, label, caption, of in (
-        ("shift", translations, "Table motion (mm)", "Couch shift, applied where there is one, else proposed", shifts),
+        ("shift", translations, "Table motion (mm)", "Couch shift, as recorded, else as proposed", shifts),
         ("rotation", rotations, "Rotation (°)", "Rotation found by the match", [f.found or f.proposed for f in done]),
     ):
         series = tuple(Series(text, _values(of, name)) for text, name in names)
@@ -127,7 +127,7 @@ def _shifts(done: Sequence[FractionSummary]) -> Section:
         (
             Cell(str(f.number), strong=True),
             *(Cell(signed(_get(s, name), 1)) for _, name in (*translations, *rotations)),
-            Cell("applied" if f.applied else "proposed" if f.proposed else "withheld", "" if s else "warn"),
+            _shift_state(f),
         )
         for f, s in zip(done, shifts, strict=True)
     )
@@ -178,6 +178,12 @@ def _goals(report: CourseReport) -> Section:
     note = "✓ met, ✗ violated, ? undecided, – not judged."
     blocks.append(Table("Goal status by fraction", ("Goal", *(str(f.number) for f in done)), rows, note=note))
     return Section("goals", "Goals over the course", tuple(blocks))
+
+
+def _shift_state(fraction: FractionSummary) -> Cell:
+    if fraction.shift_source == "recorded":
+        return Cell("recorded")
+    return Cell("proposed") if fraction.apply_shift else Cell("not to be applied", "warn")
 
 
 def _goal_lines(report: CourseReport) -> tuple[GoalLine, ...]:

@@ -105,8 +105,11 @@ def anatomy_section(report: FractionReport, figures: Figures) -> Section | None:
             "Contours",
             "Note",
         )
+        compared = any(row.centroid_shift_mm is not None or row.dice is not None for row in report.structures)
         note = "Moved: centroid against its planned place after the shift. Dice: against it moved rigidly."
-        table = Table("Structures, planned and propagated", head, rows, numeric=(3, 4, 5, 6, 7), note=note)
+        table = Table(
+            "Structures, planned and propagated", head, rows, numeric=(3, 4, 5, 6, 7), note=note if compared else ""
+        )
         blocks.append(without_empty_columns(table, "Moved (mm)", "Dice", "Note"))
     body = report.body_contour
     if body is not None:

@@ -33,7 +33,7 @@ def test_course_report_shows_the_trends(tmp_path):
         assert ("a", "href", f"fx{fraction:02d}/fraction_report.html") in page.attributes
     assert "vertical (+ up), fraction 18: -3.0" in page.words
     assert text.count("class='limit'") == len(example_report().goals)
-    assert "Couch shift, applied where there is one, else proposed" in page.words
+    assert "Couch shift, as recorded, else as proposed" in page.words
     assert "Goals as of fraction 35" in page.words
     assert files.pdf.read_bytes().startswith(b"%PDF-")
     jsonschema.validate(json.loads(files.json.read_text()), CourseReport.model_json_schema())

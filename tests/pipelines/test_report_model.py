@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from pipelines.filling.figures import quality_figures
 from pipelines.report import FractionReport
 from pipelines.report.colors import contrast
 from pipelines.report.parts import Curve, GoalLine, Shift
 from pipelines.report.words import date_time, number, signed
+from registration.quality import DeformableLimits, MatchQuality, judge_deformation
 
 from .report_example import example_report
 
@@ -101,3 +103,29 @@ def test_text_colours_have_enough_contrast_in_light_and_dark():
                 assert contrast(theme[name], theme[ground]) >= 4.5, (name, ground)
         for name in ("good", "bad", "warn", "info"):
             assert contrast((255, 255, 255), theme[f"{name}-ground"]) >= 4.5
+
+
+def test_figures_of_a_match_are_judged_by_its_limits():
+    quality = judge_deformation(
+        limits=DeformableLimits(0.0, 1.0, 2.0),
+        jacobian_min=0.5,
+        jacobian_max=1.2,
+        folded_percent=0.0,
+        inverse_error_mean_mm=0.4,
+        inverse_error_max_mm=2.5,
+        correlation_before=0.9,
+        correlation_after=float("nan"),
+        displacement_mean_mm=1.0,
+        displacement_max_mm=4.0,
+        bone_displacement_mm=0.2,
+        seen_fraction=0.9,
+        smoothed_folds=0,
+    )
+    figures = {f.name: f for f in quality_figures(quality)}
+    assert (figures["folded"].limit, figures["folded"].passed, figures["folded"].unit) == ("<= 0", True, "%")
+    assert (figures["inverse error max"].limit, figures["inverse error max"].passed) == ("<= 2", False)
+    assert (figures["jacobian min"].limit, figures["jacobian min"].passed) == ("", None)
+    assert "correlation after" not in figures
+    match = {f.name: f for f in quality_figures(MatchQuality(True, (), "bone", 0.9, 0.6, 1.0, *(0.0,) * 7, 1000))}
+    assert (match["correlation"].limit, match["correlation"].passed) == (">= 0.75", True)
+    assert (match["bone dice"].limit, match["bone dice"].passed) == (">= 0.7", False)
