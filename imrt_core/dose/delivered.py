@@ -19,11 +19,14 @@ from imrt_core.machine import BeamModel, Machine
 from imrt_core.patient import Beam, Grid, Plan, PlanError, Volume
 
 from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
+from .collapsed_cone import direction_dose
 from .fluence import FluenceMap, fluence_maps
 from .gaussian_maps import add_map, gaussian_maps
 from .grids import TISSUE_LEVEL, body_mask
 
-ENGINES = ("beamlet", "collapsed-cone")
+ENGINES = ("collapsed-cone", "beamlet")
+#: Cells of the collapsed-cone lattice follow the dose grid within these limits, mm.
+CELL_LIMITS_MM = (1.5, 4.0)
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class PlanDose:
     model : str
         Name and version of the beam model.
     engine : str
-        ``"beamlet"``.
+        ``"collapsed-cone"`` or ``"beamlet"``.
     """
 
     fraction_dose_gy: Volume
@@ -86,7 +89,7 @@ def plan_dose(
     *,
     dose_grid: Grid,
     patient_position: str,
-    engine: str = "beamlet",
+    engine: str = "collapsed-cone",
 ) -> PlanDose:
     """Compute the dose of one fraction of a plan.
 
@@ -104,7 +107,7 @@ def plan_dose(
     patient_position : str
         ``"HFS"``, ``"HFP"``, ``"FFS"`` or ``"FFP"``.
     engine : str
-        ``"beamlet"``. ``"collapsed-cone"`` is not in this version.
+        ``"collapsed-cone"`` or ``"beamlet"`` (pencil kernels, for comparison and inside the optimiser).
 
     Returns
     -------
@@ -114,16 +117,12 @@ def plan_dose(
     Raises
     ------
     PlanError
-        If the engine is not there; a beam is not photons, carries a wedge, block or the like, has no MU, another
+        If the engine is unknown; a beam is not photons, carries a wedge, block or the like, has no MU, another
         energy, fluence mode or source-axis distance than the model, never opens, misses the body; the isocentre is
         outside the patient; or the plan's patient position contradicts the given one.
     MachineError
-        If a density is NaN, infinite or negative.
+        If a density is NaN, infinite or negative, or the model has no spectrum for the collapsed cone.
     """
-    if engine == "collapsed-cone":
-        raise PlanError(
-            "the collapsed-cone engine is not in this version", found=engine, expected="beamlet", code="engine-missing"
-        )
     if engine not in ENGINES:
         raise PlanError("unknown dose engine", found=engine, expected=", ".join(ENGINES))
     if plan.patient_position is not None and plan.patient_position != patient_position:
@@ -146,16 +145,20 @@ def plan_dose(
     beams: list[BeamDose] = []
     warnings: list[str] = []
     inside = len(k)
+    cell_mm = float(np.clip(min(dose_grid.spacing_mm), *CELL_LIMITS_MM))
     for number, beam in enumerate(plan.beams):
         maps = fluence_maps(beam, model, patient_position=patient_position)
         dose = np.zeros(len(points), dtype=np.float32)
         seen, found = False, []
         for fluence in maps:
-            state = beam_state(rays, fluence.beam, points)
-            met = _in_open_field(fluence, state)
-            seen |= bool(met.any())
-            found += _outside_commissioned_range(beam, model, fluence, state, met)
-            _add_dose(model, fluence, state, dose)
+            if engine == "collapsed-cone":
+                direction = direction_dose(model, rays, fluence, points, cell_mm=cell_mm)
+                deepest_mm = direction.deepest_mm
+                dose += direction.gy
+            else:
+                deepest_mm = _add_pencil_dose(model, rays, fluence, points, dose)
+            seen |= deepest_mm > 0
+            found += _outside_commissioned_range(beam, model, fluence, deepest_mm)
         if not seen:
             raise PlanError("the beam misses the patient", where=f"beam {beam.name}")
         total += dose
@@ -225,7 +228,7 @@ def _in_open_field(fluence: FluenceMap, state: BeamState) -> NDArray[np.bool_]:
 
 
 def _outside_commissioned_range(
-    beam: Beam, model: BeamModel, fluence: FluenceMap, state: BeamState, met: NDArray[np.bool_]
+    beam: Beam, model: BeamModel, fluence: FluenceMap, deepest_mm: float
 ) -> list[str]:
     limits = model.commissioned
     rows, columns = np.nonzero(fluence.open_cells)
@@ -241,13 +244,16 @@ def _outside_commissioned_range(
     radius = float(np.hypot(centres_u[columns], centres_v[rows]).max(initial=0.0))
     if radius > limits.off_axis_mm:
         found.append(f"beam {beam.name}: open {radius:.0f} mm off axis, commissioned to {limits.off_axis_mm:.0f} mm")
-    deepest = float(state.depth_mm[met].max(initial=0.0))
-    if deepest > limits.depth_mm[1]:
-        found.append(f"beam {beam.name}: dose {deepest:.0f} mm deep, commissioned to {limits.depth_mm[1]:.0f} mm")
+    if deepest_mm > limits.depth_mm[1]:
+        found.append(f"beam {beam.name}: dose {deepest_mm:.0f} mm deep, commissioned to {limits.depth_mm[1]:.0f} mm")
     return found
 
 
-def _add_dose(model: BeamModel, fluence: FluenceMap, state: BeamState, dose: NDArray[np.float32]) -> None:
+def _add_pencil_dose(
+    model: BeamModel, rays: RayVolume, fluence: FluenceMap, points: NDArray[np.float64], dose: NDArray[np.float32]
+) -> float:
+    """Add one direction by pencil kernels; return the largest depth in the open field, 0 where it misses."""
+    state = beam_state(rays, fluence.beam, points)
     centres_u = (fluence.edges_u_mm[:-1] + fluence.edges_u_mm[1:]) / 2
     centres_v = (fluence.edges_v_mm[:-1] + fluence.edges_v_mm[1:]) / 2
     primary = model.off_axis_fluence(np.hypot(centres_v[:, None], centres_u[None, :]))
@@ -270,6 +276,7 @@ def _add_dose(model: BeamModel, fluence: FluenceMap, state: BeamState, dose: NDA
             state.amplitude(model, components),
             dose,
         )
+    return float(state.depth_mm[_in_open_field(fluence, state)].max(initial=0.0))
 
 
 def _groups(model: BeamModel) -> list[tuple[int, ...]]:

@@ -23,6 +23,8 @@ from scipy.interpolate import PchipInterpolator
 
 from imrt_core.patient import MachineError
 
+from .photon_source import PhotonSource
+
 #: Depth step of the tables that the engines use, mm.
 TABLE_STEP_MM = 1.0
 
@@ -112,6 +114,8 @@ class BeamModel:
         How well the fit agrees with its measurements.
     provenance : str
         Where the measurements came from and what was assumed.
+    source : PhotonSource or None
+        What the collapsed-cone engine transports; None where the model has only pencil kernels.
 
     Raises
     ------
@@ -136,6 +140,7 @@ class BeamModel:
     calibration: Calibration = field(default_factory=Calibration)
     residuals: Residuals = field(default_factory=Residuals)
     provenance: str = ""
+    source: PhotonSource | None = None
 
     def __post_init__(self) -> None:
         amplitude = np.array([list(row) for row in self.amplitude_gy_per_mu], dtype=float)

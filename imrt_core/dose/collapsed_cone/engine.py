@@ -1,0 +1,169 @@
+"""Collapsed-cone dose of one direction of a beam.
+
+Energy released to first electrons travels on a fine lattice around the opening, energy of scattered photons on a
+coarser one over the whole patient: its dose has no steep gradients [1]_. Both are interpolated to the points wanted.
+
+References
+----------
+.. [1] Ahnesjö A. Med Phys 16 (1989) 577-592.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import prange
+from numpy.typing import NDArray
+
+from imrt_core._numba import kernel
+from imrt_core.geometry.raytrace import RayVolume
+from imrt_core.machine import BeamModel
+from imrt_core.patient import GeometryError, MachineError
+from imrt_core.physics.spectrum import GY_PER_MEV_PER_G
+
+from ..fluence import FluenceMap
+from .fan import Fan, fan_of
+from .head import HeadFluence, head_fluence, on_fan
+from .release import STEP_MM, release_of
+from .transport import transport
+
+#: The fine lattice goes this far beyond the opening: electrons go no further, in lung a few percent of them.
+MARGIN_MM = 40.0
+#: Cells of the coarse lattice are this many fine ones; a single one where the opening is narrower than the limit.
+COARSE = 2
+_NARROW_MM = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionDose:
+    """Dose of one direction.
+
+    Parameters
+    ----------
+    gy : ndarray, shape (points,)
+        Dose to water.
+    deepest_mm : float
+        Largest radiological depth in the open field; 0 where it misses the patient.
+    """
+
+    gy: NDArray[np.float32]
+    deepest_mm: float
+
+
+def direction_dose(
+    model: BeamModel, rays: RayVolume, fluence: FluenceMap, points_lps: NDArray[np.float64], *, cell_mm: float
+) -> DirectionDose:
+    """Compute the dose of one direction at (n, 3) points.
+
+    Parameters
+    ----------
+    model : BeamModel
+        With a photon source.
+    rays : RayVolume
+        The patient's density.
+    fluence : FluenceMap
+        Opening and MU.
+    points_lps : ndarray, shape (n, 3)
+        LPS, mm.
+    cell_mm : float
+        Cell of the fine lattice at the isocentre.
+
+    Raises
+    ------
+    MachineError
+        If the model has no photon source.
+    GeometryError
+        If the source is inside the patient.
+    """
+    source = model.source
+    if source is None:
+        raise MachineError(
+            "the beam model has no spectrum, which the collapsed-cone engine needs",
+            found=f"{model.name} {model.version}",
+            expected="a machine file with [model.source], as igrt commission writes it",
+            code="no-spectrum",
+        )
+    beam = fluence.beam
+    release = release_of(source.spectrum)
+    head = head_fluence(fluence, model, source)
+    rows, columns = (np.flatnonzero(fluence.open_cells.any(axis=axis)) for axis in (1, 0))
+    lower = np.array([fluence.edges_u_mm[columns[0]], fluence.edges_v_mm[rows[0]]])
+    upper = np.array([fluence.edges_u_mm[columns[-1] + 1], fluence.edges_v_mm[rows[-1] + 1]])
+    body = beam.project(rays.body_lps)
+    reach_low = np.maximum(lower - MARGIN_MM, body.min(axis=0))
+    reach_high = np.minimum(upper + MARGIN_MM, body.max(axis=0))
+    if np.any(reach_high <= reach_low):
+        raise GeometryError("the beam misses the patient", where=f"gantry {beam.gantry_deg:g}°")
+    fine = fan_of(rays, beam, cell_mm=cell_mm, lower_mm=reach_low, upper_mm=reach_high)
+    wide = fan_of(
+        rays,
+        beam,
+        cell_mm=cell_mm * (COARSE if float((upper - lower).min()) > _NARROW_MM else 1),
+        lower_mm=body.min(axis=0),
+        upper_mm=body.max(axis=0),
+    )
+    primary = transport(fine, *_released(fine, head, model, release.table[:, :2]), release.primary)
+    primary *= GY_PER_MEV_PER_G
+    _add_contamination(fine, head, model, primary)
+    scatter = transport(wide, *_released(wide, head, model, release.table[:, 2:]), release.scatter)
+    # Beyond the fine lattice there is leakage alone: its electrons stop where they start.
+    elsewhere = sum(_released(wide, head, model, release.table[:, :2]))
+    gy = fine.look_up(primary, points_lps) + GY_PER_MEV_PER_G * wide.look_up(scatter, points_lps)
+    beyond = ~fine.covers(points_lps)
+    if beyond.any():
+        gy[beyond] += GY_PER_MEV_PER_G * wide.look_up(elsewhere, points_lps[beyond])
+    return DirectionDose(gy, _deepest(fine, fluence))
+
+
+def _released(
+    fan: Fan, head: HeadFluence, model: BeamModel, table: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return energy released per mass in every cell with the soft and the hard kernel, MeV/g."""
+    assert model.source is not None
+    photons = on_fan(fan, head, head.photons, model, outside=head.outside).astype(np.float32)
+    radius = np.hypot(fan.v_mm[:, None], fan.u_mm[None, :])
+    steeper = model.source.attenuation_off_axis(radius, model.sad_mm).astype(np.float32)
+    inverse_square = ((fan.beam.sad_mm / fan.distance_mm) ** 2).astype(np.float32)
+    soft, hard = np.empty(fan.shape, dtype=np.float32), np.empty(fan.shape, dtype=np.float32)
+    _release(fan.depth_mm, photons, steeper, inverse_square, np.ascontiguousarray(table), STEP_MM, soft, hard)
+    return soft, hard
+
+
+@kernel(parallel=True)
+def _release(
+    depth: Any, photons: Any, steeper: Any, inverse_square: Any, table: Any, step: float, soft: Any, hard: Any
+) -> None:
+    planes, rows, columns = depth.shape
+    for plane in prange(planes):
+        for row in range(rows):
+            for column in range(columns):
+                position = depth[plane, row, column] * steeper[row, column] / np.float32(step)
+                i = min(int(position), table.shape[0] - 2)
+                f = min(position - np.float32(i), np.float32(1.0))
+                fluence = photons[row, column] * inverse_square[plane]
+                soft[plane, row, column] = fluence * (table[i, 0] + f * (table[i + 1, 0] - table[i, 0]))
+                hard[plane, row, column] = fluence * (table[i, 1] + f * (table[i + 1, 1] - table[i, 1]))
+
+
+def _add_contamination(fan: Fan, head: HeadFluence, model: BeamModel, dose_gy: NDArray[np.float32]) -> None:
+    assert model.source is not None
+    electrons = model.source.contamination
+    if electrons.surface_gy_per_mu == 0:
+        return
+    surface = on_fan(fan, head, head.electrons, model).astype(np.float32)
+    inverse_square = ((fan.beam.sad_mm / fan.distance_mm) ** 2).astype(np.float32)
+    dose_gy += np.exp(-fan.depth_mm / np.float32(electrons.depth_mm)) * surface * inverse_square[:, None, None]
+
+
+def _deepest(fan: Fan, fluence: FluenceMap) -> float:
+    """Return the largest depth of tissue on rays through open cells."""
+    column = np.searchsorted(fluence.edges_u_mm, fan.u_mm, side="right") - 1
+    row = np.searchsorted(fluence.edges_v_mm, fan.v_mm, side="right") - 1
+    nv, nu = fluence.mu.shape
+    on_map = ((row >= 0) & (row < nv))[:, None] & ((column >= 0) & (column < nu))[None, :]
+    opened = on_map & fluence.open_cells[np.clip(row, 0, nv - 1)][:, np.clip(column, 0, nu - 1)]
+    if not opened.any():
+        return 0.0
+    return float(fan.depth_mm[-1][opened].max())

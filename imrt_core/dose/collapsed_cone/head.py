@@ -1,0 +1,94 @@
+"""Fluence and contamination that reach a lattice: the apertures of one direction seen from focus and head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from imrt_core.machine import BeamModel
+from imrt_core.machine.photon_source import PhotonSource
+
+from ..fluence import FluenceMap, coverage
+from .fan import Fan
+
+Array = NDArray[np.float64]
+
+#: Cells of the fluence are split until they are at most this wide before they are blurred, mm.
+_FINE_MM = 1.5
+#: Gaussians end after this many widths.
+_REACH = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class HeadFluence:
+    """Fluence of one direction on a fine raster of the isocentre plane.
+
+    Parameters
+    ----------
+    photons : ndarray, shape (nv, nu)
+        Photons/cm² in air.
+    electrons : ndarray, shape (nv, nu)
+        Dose by contaminating electrons at the surface, Gy.
+    edges_u_mm, edges_v_mm : ndarray
+        Edges of cells.
+    outside : float
+        Photons/cm² beyond the raster, before the primary's off-axis fluence.
+    """
+
+    photons: Array
+    electrons: Array
+    edges_u_mm: Array
+    edges_v_mm: Array
+    outside: float
+
+
+def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) -> HeadFluence:
+    """Return what focus and head send through an opening.
+
+    The focal part is the opening times the primary off-axis fluence, blurred by the focus. The extra-focal part of a
+    point is the part of the head's Gaussian source that it sees through the opening.
+    """
+    head, electrons = source.extra_focal, source.contamination
+    leak = model.jaw_transmission * fluence.meterset
+    fold = max(int(np.ceil(np.diff(fluence.edges_u_mm[:2])[0] / _FINE_MM)), 1)
+    cell = float(np.diff(fluence.edges_u_mm[:2])[0]) / fold
+    sigma_head = head.sigma_on_isocentre_plane_mm(model.sad_mm)
+    spread = [_REACH * model.source_sigma_mm]
+    spread += [_REACH * sigma_head] if head.share > 0 else []
+    spread += [_REACH * electrons.sigma_mm] if electrons.surface_gy_per_mu > 0 else []
+    border = int(np.ceil(max(spread) / cell)) + 1
+    opening = np.pad(np.repeat(np.repeat(fluence.mu, fold, axis=0), fold, axis=1), border, constant_values=leak)
+    edges_u = fluence.edges_u_mm[0] + cell * (np.arange(opening.shape[1] + 1) - border)
+    edges_v = fluence.edges_v_mm[0] + cell * (np.arange(opening.shape[0] + 1) - border)
+    u, v = (edges_u[1:] + edges_u[:-1]) / 2, (edges_v[1:] + edges_v[:-1]) / 2
+
+    def blurred(array: Array, sigma_mm: float) -> Array:
+        return np.asarray(ndimage.gaussian_filter(array, sigma_mm / cell, mode="nearest", truncate=_REACH))
+
+    focal = opening * model.off_axis_fluence(np.hypot(v[:, None], u[None, :]))
+    photons = (1 - head.share) * blurred(focal, model.source_sigma_mm)
+    if head.share > 0:
+        seen = blurred(opening, sigma_head)
+        kappa = head.seen_at(model.sad_mm)
+        index = np.meshgrid((kappa * v - v[0]) / cell, (kappa * u - u[0]) / cell, indexing="ij")
+        seen = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
+        photons += head.share * seen / head.reference(model.sad_mm)
+    surface = electrons.surface_gy_per_mu * (blurred(opening, electrons.sigma_mm) if len(spread) > 1 else opening)
+    return HeadFluence(
+        photons * source.photons_per_cm2_per_mu, surface, edges_u, edges_v, leak * source.photons_per_cm2_per_mu
+    )
+
+
+def on_fan(fan: Fan, head: HeadFluence, array: Array, model: BeamModel, *, outside: float = 0.0) -> Array:
+    """Return the mean over each lattice column, shape (rows, columns); beyond the raster the off-axis leakage."""
+    across_u = coverage(fan.edges_mm(0), head.edges_u_mm[:-1], head.edges_u_mm[1:])
+    across_v = coverage(fan.edges_mm(1), head.edges_v_mm[:-1], head.edges_v_mm[1:])
+    mean = across_v.T @ array @ across_u
+    if outside > 0:
+        beyond = 1.0 - np.clip(np.outer(across_v.sum(axis=0), across_u.sum(axis=0)), 0.0, 1.0)
+        radius = np.hypot(fan.v_mm[:, None], fan.u_mm[None, :])
+        mean = mean + beyond * outside * model.off_axis_fluence(radius)
+    return np.asarray(mean)

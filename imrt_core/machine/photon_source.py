@@ -1,0 +1,127 @@
+"""What leaves the treatment head: spectrum, extra-focal photons and electrons; read by the collapsed-cone engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import erf, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from imrt_core.patient import MachineError
+from imrt_core.physics.spectrum import Spectrum
+
+#: Side of the field for which shares and fluence per MU are stated, on the isocentre plane.
+REFERENCE_FIELD_MM = 100.0
+
+
+@dataclass(frozen=True)
+class ExtraFocalSource:
+    """Photons scattered in the head, as a Gaussian source below the target that collimators partly hide [1]_.
+
+    Parameters
+    ----------
+    share : float
+        Part of the photon fluence on the axis of a 10×10 cm field that comes from it.
+    sigma_mm : float
+        Its width.
+    distance_mm, collimator_mm : float
+        Distances of source and collimator from the target.
+
+    References
+    ----------
+    .. [1] Ahnesjö A. Analytic modeling of photon scatter from flattening filters in photon therapy beams. Med Phys 21
+       (1994) 1227-1235.
+    """
+
+    share: float = 0.0
+    sigma_mm: float = 15.0
+    distance_mm: float = 120.0
+    collimator_mm: float = 400.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.share < 1 and self.sigma_mm > 0 and 0 < self.distance_mm < self.collimator_mm):
+            raise MachineError(
+                "an extra-focal source needs a share of 0 … 1, a width, and a place above the collimator", found=str(self)
+            )
+
+    def _enlarged(self, sad_mm: float) -> float:
+        return (sad_mm - self.distance_mm) / (sad_mm - self.collimator_mm)
+
+    def sigma_on_isocentre_plane_mm(self, sad_mm: float) -> float:
+        """Return how wide the source is seen through a pinhole in the collimator, as positions of collimator edges."""
+        return self.sigma_mm * sad_mm / (self._enlarged(sad_mm) * self.collimator_mm)
+
+    def seen_at(self, sad_mm: float) -> float:
+        """Return κ: the point (u, v) sees the source's centre through the collimator point that projects to κ·(u, v)."""
+        enlarged = self._enlarged(sad_mm)
+        return (enlarged - 1) / enlarged * sad_mm / self.collimator_mm
+
+    def reference(self, sad_mm: float) -> float:
+        """Return the part of the source that the axis sees through a 10×10 cm field."""
+        return erf(REFERENCE_FIELD_MM / 2 / (sqrt(2) * self.sigma_on_isocentre_plane_mm(sad_mm))) ** 2
+
+
+@dataclass(frozen=True)
+class ElectronContamination:
+    """Electrons from head and air: dose that falls exponentially and spreads wider than the field's edge.
+
+    Parameters
+    ----------
+    surface_gy_per_mu : float
+        At the surface of a field without end, at the isocentre distance.
+    depth_mm : float
+        Depth over which it falls by e, water-equivalent.
+    sigma_mm : float
+        Spread on the isocentre plane: small fields get little of it.
+    """
+
+    surface_gy_per_mu: float = 0.0
+    depth_mm: float = 8.0
+    sigma_mm: float = 40.0
+
+    def __post_init__(self) -> None:
+        if not (self.surface_gy_per_mu >= 0 and self.depth_mm > 0 and self.sigma_mm > 0):
+            raise MachineError("electron contamination needs a positive depth and width", found=str(self))
+
+
+@dataclass(frozen=True)
+class PhotonSource:
+    """The beam that the collapsed-cone engine transports.
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+        On the axis.
+    photons_per_cm2_per_mu : float
+        Fluence on the axis of a 10×10 cm field on the isocentre plane, in air.
+    softening : float
+        Strength of the softening off axis, 1 for the published curve [1]_, 0 for none (no flattening filter).
+    extra_focal : ExtraFocalSource
+        Photons from the head.
+    contamination : ElectronContamination
+        Electrons from the head.
+
+    References
+    ----------
+    .. [1] Tailor RC, Tello VM, Schroy CB, Vossler M, Hanson WF. A generic off-axis energy correction for linac photon
+       beam dosimetry. Med Phys 25 (1998) 662-667.
+    """
+
+    spectrum: Spectrum
+    photons_per_cm2_per_mu: float
+    softening: float = 1.0
+    extra_focal: ExtraFocalSource = field(default_factory=ExtraFocalSource)
+    contamination: ElectronContamination = field(default_factory=ElectronContamination)
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.photons_per_cm2_per_mu) and self.photons_per_cm2_per_mu > 0):
+            raise MachineError("the fluence per MU must be positive", found=str(self.photons_per_cm2_per_mu))
+        if not 0 <= self.softening <= 2:
+            raise MachineError("softening off axis is out of range", found=str(self.softening), expected="0 … 2")
+
+    def attenuation_off_axis(self, radius_mm: ArrayLike, sad_mm: float) -> NDArray[np.float64]:
+        """Return the attenuation coefficient at distances from the axis over that on it [1]_."""
+        angle = np.degrees(np.arctan(np.asarray(radius_mm, dtype=float) / sad_mm))
+        angle = np.minimum(angle, 14.0)
+        return np.asarray(1 + self.softening * (0.00181 * angle + 0.00202 * angle**2 - 0.0000942 * angle**3))

@@ -1,0 +1,1 @@
+"""Radiation physics in water: cross sections, and the energy-deposition kernels that the dose engines use."""
