@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from imrt_core.machine.tank_data import read_artiste
+from imrt_core.patient import MachineError
 
 from .measurements import FileContents
 from .text import at, number, read_lines
 from .types import OutputFactors, PrimaryFluence, Scan
 
 FORMAT = "TPR, output factor and fluence tables"
+#: The normalisation field's factor is written as 1.
+_UNIT_TOLERANCE = 1e-3
 FILES = ("tpr.dat", "of.dat", "primflu.dat", "params.dat")
 
 
@@ -41,6 +44,11 @@ def read_layout(folder: Path) -> FileContents:
     data = read_artiste(folder)
     order = np.argsort(data.of_field_mm)
     unit = int(np.argmin(np.abs(data.output_factor - 1)))
+    if abs(data.output_factor[unit] - 1) > _UNIT_TOLERANCE:
+        raise MachineError(
+            "no field has output factor 1", found=f"{data.output_factor[unit]:g} at the nearest",
+            where=str(folder / "of.dat"),
+        )  # fmt: skip
     scans = tuple(
         Scan(
             kind="tpr",

@@ -15,9 +15,11 @@ from .text import at, number
 
 Array = NDArray[np.float64]
 
+#: A name of a quantity is short; matching stops here so that no line can make it slow.
+_LONGEST_NAME = 80
 _MM_PER = {"mm": 1.0, "cm": 10.0}
 _UNIT = re.compile(r"(.+?)[\s_]*[\[(]?(mm|cm|percent|%)[\])]?", re.ASCII)
-_KEY_LINE = re.compile(r"#\s*([A-Za-z_][\w ]*?)\s*:\s*(.*)")
+_KEY_LINE = re.compile(r"#\s*([A-Za-z_][\w \[\]()%]{0,60}?)\s{0,9}:\s*(.*)")
 
 
 def length_mm(value: float, unit: str) -> float:
@@ -25,10 +27,30 @@ def length_mm(value: float, unit: str) -> float:
     return value if unit == "mm" else round(value * _MM_PER[unit], 9)
 
 
+#: Other names that departments use for the same quantity.
+_ALIASES = {
+    **dict.fromkeys(("crossline", "crossplane"), "x"),
+    **dict.fromkeys(("inline", "inplane"), "y"),
+    **dict.fromkeys(("off_axis", "off_axis_distance"), "position"),
+    **dict.fromkeys(("relative_dose", "percent_dose", "depth_dose"), "dose"),
+    **dict.fromkeys(("factor", "output", "scp"), "output_factor"),
+    "field_size": "field",
+    "z": "depth",
+    "energy": "energy_mv",
+}
+
+
 def split_unit(cell: str) -> tuple[str, str]:
     """Split ``depth_mm``, ``depth [mm]`` or ``dose (%)`` into name and unit, lower case, unit empty if none."""
+    name, unit = _split(cell)
+    if name == "pdd":
+        return "dose", "percent"
+    return _ALIASES.get(name, name), unit
+
+
+def _split(cell: str) -> tuple[str, str]:
     text = re.sub(r"\s+", "_", cell.strip().lower())
-    match = _UNIT.fullmatch(text)
+    match = _UNIT.fullmatch(text) if len(text) <= _LONGEST_NAME else None
     if match is None:
         return text, ""
     return match[1].rstrip("_"), "percent" if match[2] == "%" else match[2]
@@ -42,6 +64,12 @@ def split_cells(line: str, delimiter: str) -> list[str]:
 def delimiter_of(line: str) -> str:
     """Return the delimiter of a header line: ``;``, tab, ``,`` or white space (an empty text)."""
     return next((mark for mark in (";", "\t", ",") if mark in line), "")
+
+
+def _split_value(text: str) -> tuple[str, str]:
+    """Split ``900 mm`` into number and unit, the unit empty if none."""
+    match = re.fullmatch(r"(.+?)\s{0,9}(mm|cm)", text.strip()[:_LONGEST_NAME])
+    return (match[1], match[2]) if match else (text, "")
 
 
 @dataclass(frozen=True)
@@ -108,18 +136,22 @@ class Sheet:
     def optional_number(self, name: str) -> float | None:
         """Return a number without unit, or None."""
         key = self._key(name)
-        return number(key.value, at(self.path, key.line), decimal_comma=True) if key else None
+        if key is None:
+            return None
+        word = re.sub(r"\s*MV$", "", key.value[:_LONGEST_NAME]) if name == "energy_mv" else key.value
+        return number(word, at(self.path, key.line), decimal_comma=True)
 
     def optional_length(self, name: str) -> float | None:
         """Return a length in mm, or None."""
         key = self._key(name)
         if key is None:
             return None
-        if key.unit not in _MM_PER:
+        word, unit = (key.value, key.unit) if key.unit else _split_value(key.value)
+        if unit not in _MM_PER:
             raise MachineError(
                 "a length has no unit", found=name, expected=f"{name}_mm or {name}_cm", where=at(self.path, key.line)
             )
-        return length_mm(number(key.value, at(self.path, key.line), decimal_comma=True), key.unit)
+        return length_mm(number(word, at(self.path, key.line), decimal_comma=True), unit)
 
     def required_length(self, name: str) -> float:
         """Return a length in mm that must be there."""
@@ -129,7 +161,20 @@ class Sheet:
         return value
 
     def field_mm(self) -> tuple[float, float]:
-        """Return the field size of keys ``field`` (square) or ``field_x`` and ``field_y``."""
+        """Return the field size of keys ``field`` (a side, or ``X x Y``) or ``field_x`` and ``field_y``."""
+        key = self._key("field")
+        if key is not None and "x" in key.value.lower():
+            text, unit = (key.value, key.unit) if key.unit else _split_value(key.value)
+            sides = text.lower().split("x")
+            if len(sides) != 2 or unit not in _MM_PER:
+                raise MachineError(
+                    "not a field size",
+                    found=key.value[:60],
+                    expected="X x Y with mm or cm",
+                    where=at(self.path, key.line),
+                )
+            x, y = (length_mm(number(s, at(self.path, key.line), decimal_comma=True), unit) for s in sides)
+            return x, y
         square = self.optional_length("field")
         if square is not None and (self.has("field_x") or self.has("field_y")):
             raise MachineError(

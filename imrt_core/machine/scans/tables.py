@@ -17,8 +17,9 @@ columns                                         table
 ``radius``, ``fluence``                         primary fluence at the isocentre plane
 =============================================== ==============================================
 
-Lengths carry ``_mm`` or ``_cm``, as in ``depth_mm``, ``field_cm`` (``depth [mm]`` is read too). The key ``kind``
-may repeat what the table is, and must then be right. ``docs/commissioning.md`` shows an example of each.
+Lengths carry ``_mm`` or ``_cm``, as in ``depth_mm``, ``field_cm`` (``depth [mm]`` and ``# ssd: 900 mm`` are read too).
+``position`` stands for ``x``, ``y`` or ``diagonal`` where the key ``kind`` says which; elsewhere ``kind`` may repeat
+what the table is, and must then be right. ``docs/commissioning.md`` shows an example of each.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def recognise(lines: list[str]) -> bool:
     """Whether a text has our keys or a header that names a quantity of ours."""
     header, keys = outline(lines)
     first = {split_unit(cell)[0] for cell in header}
-    known = {"depth", *_PROFILES, "radius", "field", "field_x"}
+    known = {"depth", "position", *_PROFILES, "radius", "field", "field_x"}
     return bool(keys & set(KEYS)) or (len(header) > 1 and bool(first & known))
 
 
@@ -72,7 +73,7 @@ def read_table(path: Path, lines: list[str]) -> FileContents:
     elif "fluence" in names:
         fluence = PrimaryFluence(sheet.length("radius"), sheet.column("fluence"), path.name)
         contents = FileContents(FORMAT, path.name, primary_fluence=fluence)
-    elif names and names[0] in ("depth", *_PROFILES):
+    elif names and names[0] in ("depth", "position", *_PROFILES):
         scans, notes = _scans(sheet, names[0])
         contents = FileContents(FORMAT, path.name, scans=scans, warnings=notes)
     if contents is None:
@@ -110,6 +111,15 @@ def _check_kind(sheet: Sheet, contents: FileContents) -> None:
 
 def _scans(sheet: Sheet, along: str) -> tuple[tuple[Scan, ...], tuple[str, ...]]:
     """Return a scan for each column of values."""
+    first = along
+    if along == "position":
+        kinds: dict[str, str] = {kind: name for name, kind in _PROFILES.items()}
+        along = kinds.get(sheet.required("kind").lower(), "")
+        if not along:
+            raise MachineError(
+                "positions need to know along what they run", found=f"kind: {sheet.text('kind')}",
+                expected=f"kind: {', '.join(_PROFILES.values())}", where=sheet.where,
+            )  # fmt: skip
     labels = [_FIELD_LABEL.fullmatch(cell.strip().lower()) for cell in sheet.header[1:]]
     if labels and all(labels):
         quantity = sheet.required("columns").lower()
@@ -126,10 +136,13 @@ def _scans(sheet: Sheet, along: str) -> tuple[tuple[Scan, ...], tuple[str, ...]]
         columns = [sheet.column_at(1)]
     if quantity not in _RELATIVE or (quantity == "tpr" and along != "depth"):
         raise MachineError(
-            "the values of a table are not known", found=quantity, expected=", ".join(_RELATIVE), where=sheet.where
+            "the values of a table are not known",
+            found=quantity,
+            expected=f"{', '.join(_RELATIVE)}, or fields with unit such as 50x50_mm",
+            where=sheet.where,
         )
     kind: Kind = _PROFILES.get(along, "tpr" if quantity == "tpr" else "pdd")
-    position = sheet.length(along)
+    position = sheet.length(first)
     scans: list[Scan] = []
     notes: list[str] = []
     for (field_x_mm, field_y_mm), column in zip(fields, columns, strict=True):

@@ -17,8 +17,9 @@ Array = NDArray[np.float64]
 #: A department's whole set of scans is below 10 MB.
 MAX_BYTES = 32 * 2**20
 MAX_LINE_CHARACTERS = 100_000
+_MAX_NUMBER_CHARACTERS = 40
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
@@ -88,10 +89,10 @@ def number(word: str, where: str, *, decimal_comma: bool = False) -> float:
     MachineError
         If the word is no number or overflows.
     """
-    text = word.strip()
+    text = word.strip()[:_MAX_NUMBER_CHARACTERS]
     if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
         text = text.replace(",", ".")
-    if not _NUMBER.fullmatch(text) or not np.isfinite(float(text)):
+    if len(word.strip()) > len(text) or not _NUMBER.fullmatch(text) or not np.isfinite(float(text)):
         raise MachineError("not a finite number", found=repr(word[:40]), expected="a number", where=where)
     return float(text)
 

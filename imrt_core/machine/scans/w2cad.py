@@ -15,9 +15,9 @@ A file is ``$NUMS n``, measurements ``$STOM`` … ``$ENOM`` and ``$ENOF``. A mea
 ======== ==========================================================================================
 
 and its points ``<x y z dose>``, positions in mm, dose in % of a normalisation the format does not state. Lines with
-``#`` are comments; ``# Detector:`` names the detector. The format states no energy: the name of the file or the other files
-of the folder do. Source: the public readers and writers of the format; Varian describes it in the Eclipse Photon and
-Electron Algorithms Reference Guide, appendix on beam data.
+``#`` are comments; ``# Detector:`` names the detector. No keyword states the energy: it comes from the file's name or
+from the other files of the folder. Source: public readers and writers of the format, which refer to appendix C of
+Varian's Eclipse Algorithms Reference Guide; the guide itself was not at hand.
 """
 
 from __future__ import annotations
