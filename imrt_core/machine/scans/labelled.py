@@ -127,15 +127,20 @@ def _doses(path: Path, energy_mv: float, header: list[str], values: list[float])
     size = _field_mm(field)
     points: dict[_Point, float] = {}
     for label, value in zip(header[1:], values, strict=True):
-        if "/" not in label:
-            points[_point(label, path)] = value
-    for label, value in zip(header[1:], values, strict=True):
         if "/" in label:
-            _check_ratio(label, value, points, path)
+            continue
+        point = _point(label, path)
+        if point in points:
+            raise MachineError("two columns have one label", found=repr(label), where=str(path))
+        points[point] = value
     doses = tuple(
         AbsoluteDose(value / 100, size[0], size[1], point.depth_mm, point.ssd_mm, energy_mv, path.name)
         for point, value in points.items()
     )
+    # Doses are above 0 from here on.
+    for label, value in zip(header[1:], values, strict=True):
+        if "/" in label:
+            _check_ratio(label, value, points, path)
     warnings = (f"{path.name}: doses without unit taken as cGy/MU, lengths without unit as cm",)
     return FileContents(FORMAT, path.name, absolute_doses=doses, energy_mv=energy_mv, warnings=warnings)
 
@@ -155,7 +160,7 @@ def _check_ratio(label: str, value: float, points: dict[_Point, float], path: Pa
     sides = [_point(side, path) for side in label.split("/")]
     if len(sides) != 2 or not all(side in points for side in sides):
         raise MachineError("a ratio names no two columns", found=repr(label), where=str(path))
-    expected = points[sides[0]] / points[sides[1]] if points[sides[1]] else np.inf
+    expected = points[sides[0]] / points[sides[1]]
     if not abs(value / expected - 1) <= _RATIO_TOLERANCE:
         raise MachineError(
             "a ratio does not agree with its columns", found=f"{label!r} {value:g}", expected=f"{expected:.4g}",

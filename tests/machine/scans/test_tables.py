@@ -195,6 +195,8 @@ def test_labelled_output_factors(tmp_path: Path) -> None:
         (",d10 @ 90 SSD\n6 MV,0.8\n", "no field"),
         ("10x10,dmax @ 100 SSD,d10 @ 90 SSD,d10 @ 90 SSD / dmax @ 100 SSD\n6 MV,1,0.8,0.9\n", "does not agree"),
         ("10x10,d10 @ 90 SSD\n6 MV,81.2\n", "Gy per MU"),
+        ("10x10,d10 @ 90 SSD,d10 @ 90 SSD\n6 MV,0.8,0.9\n", "one label"),
+        ("10x10,dmax @ 100 SSD,d10 @ 90 SSD,d10 @ 90 SSD / dmax @ 100 SSD\n6 MV,0,0.8,0.9\n", "Gy per MU"),
     ],
 )
 def test_labelled_refused(tmp_path: Path, text: str, named: str) -> None:
