@@ -34,7 +34,7 @@ BODY_HU = -400.0
 #: Radius of the ball that must fit: base plates of acrylic or carbon are 10 to 15 mm thick.
 BALL_MM = 8.0
 SMALL_BALL_MM = 3.0
-APPENDAGE_CC = 60.0
+APPENDAGE_CC = 150.0
 REGROWTH_MM = 4.0
 PART_SHARE = 0.2
 #: A cavity whose way out is narrower than this is inside.
