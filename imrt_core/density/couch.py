@@ -94,11 +94,11 @@ def insert_couch(
     share = _coverage(red.grid, support[0], centre_mm - couch.width_mm / 2, centre_mm + couch.width_mm / 2)
     down = _layers(red.grid, support, couch, top_mm)
     if outside.any() and not extend:
-        held = sum(float(_line(part).sum()) * _step(red.grid, support[2]) for part in down)
+        beyond = outside * np.asarray(red.grid.spacing_mm)
+        across, below = (float(beyond[int(np.argmax(np.abs(support[n] @ red.grid.direction)))]) for n in (0, 2))
         warnings.append(
-            f"the couch {couch.name} reaches out of the image by "
-            f"{max(couch.thickness_mm - held, 0.0):.1f} mm of its thickness or "
-            f"{float(np.max(outside * np.asarray(red.grid.spacing_mm))):.0f} mm in all, and was cut off there"
+            f"the couch {couch.name} reaches out of the image, {across:.0f} mm across and {below:.0f} mm down, "
+            "and was cut off there"
         )
     filled = np.broadcast_to(sum(down) * share, red.grid.shape)
     inside = np.asarray(patient.array) >= 0.5
@@ -193,13 +193,6 @@ def _coordinate(grid: Grid, axis: NDArray[np.float64]) -> NDArray[np.float64]:
 def _step(grid: Grid, axis: NDArray[np.float64]) -> float:
     """Return how far a voxel reaches along an axis."""
     return float(np.abs(axis @ grid.lps_from_index[:3, :3]).max())
-
-
-def _line(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the one axis along which an array varies; the middle column of an oblique grid."""
-    middle = [n // 2 for n in share.shape]
-    along = int(np.argmax(share.shape))
-    return np.asarray(np.moveaxis(share, along, 0)[:, middle[(along + 1) % 3] * 0, 0])
 
 
 def _box(

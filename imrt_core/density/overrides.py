@@ -124,7 +124,8 @@ def absent_from_image(structures: StructureSet, red: Volume, overridden: set[str
         if structure.interpreted_type.upper() != "BOLUS" or structure.is_empty or structure.name in overridden:
             continue
         mask = structure_mask(structures, structure.name, red.grid)
-        if mask is not None and float(np.mean(red.array[mask.array >= 0.5] or [0.0])) < _ABSENT:
+        inside = None if mask is None else mask.array >= 0.5
+        if inside is not None and inside.any() and float(red.array[inside].mean()) < _ABSENT:
             found.append(f"bolus {structure.name} is air in the image and has no density of its own: it does nothing")
     return tuple(found)
 
