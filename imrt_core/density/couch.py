@@ -159,9 +159,7 @@ def _place(
     return top_mm, sum(faces["x"]) / 2
 
 
-def _layers(
-    grid: Grid, support: NDArray[np.float64], couch: Couch, top_mm: float
-) -> list[NDArray[np.float64]]:
+def _layers(grid: Grid, support: NDArray[np.float64], couch: Couch, top_mm: float) -> list[NDArray[np.float64]]:
     """Return the share of every voxel's height in each layer; arrays that broadcast to the grid's shape."""
     shares, upper = [], top_mm
     for layer in couch.layers:

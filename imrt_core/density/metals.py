@@ -68,7 +68,9 @@ class Metal:
 BACKSCATTER_REACH_MM = (3.0, 5.0)
 SPACER_MM = 3.0
 
-_GOLD = Metal("gold alloy", 11.5, 15.5, 30.0, (20.0, 100.0), "Au 75 Ag 12.5 Cu 12.5 % by mass; Chin 2009, Farahani 1990")
+_GOLD = Metal(
+    "gold alloy", 11.5, 15.5, 30.0, (20.0, 100.0), "Au 75 Ag 12.5 Cu 12.5 % by mass; Chin 2009, Farahani 1990"
+)
 _TITANIUM = Metal("titanium", 3.68, 4.43, 15.0, (4.0, 18.0), "Ti-6Al-4V; TG-63, Stoll 1990, PMC6909125")
 _STEEL = Metal("steel", 6.71, 8.0, 25.0, (12.5, 38.0), "316L; TG-63, Stoll 1990, Mahuvava 2018")
 _COBALT_CHROME = Metal(

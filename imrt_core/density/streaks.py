@@ -29,7 +29,7 @@ DARK_HU = -200.0
 GAS_HU = -500.0
 BRIGHT_HU = 200.0
 BONE_HU = 250.0
-BONE_DISC_MM = 2.5
+BONE_DISC_MM = 2.0
 REACH_MM = 100.0
 #: What streak voxels become: ICRU 44 soft tissue (relative electron density, g/cm³).
 SOFT_TISSUE = (1.03, 1.04)
