@@ -64,7 +64,7 @@ class Metal:
     source: str
 
 
-#: Backscatter is gone behind this much water, mm (Chin 2009); a spacer of this thickness keeps mucosa out of most of it.
+#: Backscatter is gone behind this much water, mm (Chin 2009), and most of it behind a spacer (Reitemeier 2002).
 BACKSCATTER_REACH_MM = (3.0, 5.0)
 SPACER_MM = 3.0
 
@@ -113,7 +113,7 @@ def backscatter_warning(metal: Metal, where: str, *, mucosa: bool) -> str:
     near, far = BACKSCATTER_REACH_MM
     text = (
         f"{where}: backscatter may raise the dose to {tissue} at its surface, on the side that a beam comes from, by "
-        f"about {metal.backscatter_percent:.0f} % ({low:g} to {high:g} % published), gone within {near:g} to {far:g} mm; "
-        "this is not in the dose"
+        f"about {metal.backscatter_percent:.0f} % ({low:g} to {high:g} % published), gone within {near:g} to {far:g} "
+        "mm; this is not in the dose"
     )
     return f"{text}; a spacer of about {SPACER_MM:g} mm between metal and mucosa avoids most of it" if mucosa else text

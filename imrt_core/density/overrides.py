@@ -62,7 +62,7 @@ class DensityOverride:
         mass_density: float | None = None,
         source: str = "",
     ) -> DensityOverride:
-        """Build an override from one density or both; the other comes from the curve, beyond its ends by the ratio there.
+        """Build an override from one density or both; a missing one comes from the curve, beyond it by ratio.
 
         Raises
         ------

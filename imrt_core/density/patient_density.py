@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imrt_core.machine import Couch, DensityCurve, mass_density, relative_electron_density
-from imrt_core.patient import Structure, StructureSet, Volume
+from imrt_core.machine.density import ABOVE_TOLERANCE_HU
+from imrt_core.patient import MachineError, Structure, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 
 from .couch import couch_overlap_cc, insert_couch
 from .external import NAME, contour_external
-from .metal import MetalFinding, find_metal
+from .metal import MetalFinding, find_metal, metal_threshold_hu
 from .metals import UNKNOWN, metal_named
 from .overrides import (
     DensityOverride,
@@ -64,6 +66,7 @@ def density_of(
     structures: StructureSet,
     curve: DensityCurve,
     *,
+    body: Volume | None = None,
     couch: Couch | None = None,
     patient_position: str | None = None,
     isocentre_lps: tuple[float, float, float] | None = None,
@@ -73,7 +76,8 @@ def density_of(
 ) -> DensityResult:
     """Turn an image into densities, in this order (what comes later wins).
 
-    1. The curve, HU above its end at its last density (counted in a warning).
+    1. The curve. Up to 100 HU above its end its last density holds, and above that for saturated specks that are too
+       small for a piece of metal (counted in a warning); everything else beyond it is refused.
     2. Air outside EXTERNAL, supports, fixation and bolus: the scanner's table is gone. EXTERNAL is contoured where it
        is missing.
     3. Metal from saturated voxels at its declared density, its streaks at that of soft tissue.
@@ -88,6 +92,9 @@ def density_of(
         In the image's frame.
     curve : DensityCurve
         Of the scanner and imager.
+    body : Volume or None
+        Fractions of the patient on the image's grid, in place of EXTERNAL's contours (e.g. with what the image of the
+        day adds to them).
     couch : Couch or None
         From the machine file; needs ``patient_position``.
     patient_position : str or None
@@ -104,7 +111,8 @@ def density_of(
     Raises
     ------
     MachineError
-        If an HU is NaN or infinite (the message says where), or the metal is unknown.
+        If an HU in the patient has no density: NaN, infinite, or beyond the curve and not metal. The message names it
+        and where it is. If the metal is unknown.
     StructureError
         If there is no body, or an override names no structure.
     GeometryError
@@ -112,12 +120,14 @@ def density_of(
     """
     warnings: list[str] = []
     external, mask, contoured = _external(hu, structures, warnings)
+    if body is not None:
+        mask = body
     patient = kept_mask(structures, mask)
     red = relative_electron_density(hu, curve, external=patient, saturate=True)
     mass = mass_density(hu, curve, external=patient, saturate=True)
     named = metal_named(metal) if metal else UNKNOWN
     findings, metallic = find_metal(hu, curve, inside=mask, metal=named, declared=metal is not None)
-    _say_what_is_beyond(hu, curve, metallic, patient, warnings)
+    _check_beyond(hu, curve, metallic, patient, warnings)
     if findings:
         streaks = find_streaks(hu, metallic, inside=mask)
         red, mass = (
@@ -161,20 +171,31 @@ def _external(hu: Volume, structures: StructureSet, warnings: list[str]) -> tupl
     return made.structure, made.mask, True
 
 
-def _say_what_is_beyond(
-    hu: Volume, curve: DensityCurve, metallic: np.ndarray, patient: Volume, warnings: list[str]
+def _check_beyond(
+    hu: Volume, curve: DensityCurve, metallic: NDArray[np.bool_], patient: Volume, warnings: list[str]
 ) -> None:
+    """Refuse HU without a density, and count those that take the last one."""
     top = curve.points[-1][0]
-    beyond = (hu.array > top) & ~metallic & (patient.array >= 0.5)
-    count = int(np.count_nonzero(beyond))
-    if count:
-        highest = float(hu.array[beyond].max())
-        k, j, i = np.argwhere(beyond)[0]
-        x, y, z = hu.grid.to_lps((i, j, k))
-        warnings.append(
-            f"{count} voxels above the density curve ({top:g} HU), up to {highest:.0f} HU, the first at LPS "
-            f"({x:.0f}, {y:.0f}, {z:.0f}) mm, took its last density"
+    values = np.where((patient.array >= 0.5) & ~metallic, hu.array, -np.inf)
+    highest = float(values.max())
+    if not highest > top:
+        return
+    refused = (values > top + ABOVE_TOLERANCE_HU) & (values < metal_threshold_hu(curve))
+    worst = refused if refused.any() else values > top
+    k, j, i = np.unravel_index(int(np.argmax(np.where(worst, values, -np.inf))), values.shape)
+    x, y, z = hu.grid.to_lps((float(i), float(j), float(k)))
+    place = f"{values[k, j, i]:.0f} HU at LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm"
+    if refused.any():
+        raise MachineError(
+            "there is no density for an HU beyond the curve",
+            found=f"{place} and {int(refused.sum()) - 1} voxels more",
+            expected=f"at most {top:g} HU (curve {curve.name})",
+            where="HU volume",
+            code="no-density",
         )
+    warnings.append(
+        f"{int(worst.sum())} voxels above the density curve ({top:g} HU) took its last density, the highest {place}"
+    )
 
 
 def _with_couch(
@@ -222,7 +243,8 @@ def _with_couch(
         "under EXTERNAL" if couch.below_isocentre_mm is None else f"{couch.below_isocentre_mm:g} mm below the isocentre"
     )
     warnings.append(
-        f"couch {couch.name} inserted {position}: {couch.thickness_mm:g} mm, {couch.water_equivalent_mm:.1f} mm of water"
+        f"couch {couch.name} inserted {position}: {couch.thickness_mm:g} mm thick, "
+        f"{couch.water_equivalent_mm:.1f} mm of water"
     )
     warnings += made.warnings
     return made.red, made.mass

@@ -52,7 +52,7 @@ def find_streaks(hu: Volume, metal: Mask, *, inside: Volume) -> Mask:
     ndarray of bool
         Shape of the image; never metal, never outside.
     """
-    values = np.asarray(hu.array)
+    values: NDArray[np.float32] = np.asarray(hu.array, dtype=np.float32)
     streaks = np.zeros(values.shape, dtype=bool)
     held = metal.any(axis=(1, 2))
     if not held.any():
@@ -72,7 +72,7 @@ def find_streaks(hu: Volume, metal: Mask, *, inside: Volume) -> Mask:
     return streaks
 
 
-def _gas(plane: NDArray[np.generic], other: NDArray[np.generic] | None) -> Mask:
+def _gas(plane: NDArray[np.float32], other: NDArray[np.float32] | None) -> Mask:
     """Return cavities of gas that go on in a slice without metal, with their rims."""
     if other is None:
         return np.zeros(plane.shape, dtype=bool)
@@ -85,7 +85,7 @@ def _gas(plane: NDArray[np.generic], other: NDArray[np.generic] | None) -> Mask:
     return np.asarray(ndimage.binary_dilation(gas, iterations=2))
 
 
-def _bone(plane: NDArray[np.generic], metal: Mask, other: NDArray[np.generic] | None, grid: Grid) -> Mask:
+def _bone(plane: NDArray[np.float32], metal: Mask, other: NDArray[np.float32] | None, grid: Grid) -> Mask:
     """Return bone: thick above the threshold, or bone in the nearest slice without metal too."""
     sampling = grid.spacing_mm[1::-1]
     dense = (plane > BONE_HU) & ~metal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +64,7 @@ def structures_from(dataset: Dataset, path: Path) -> StructureSet:
             raise truncated(path, found=f"no {keyword}", expected="all sequences of a structure set")
     contours = {integer(item, "ReferencedROINumber", path): item for item in items(dataset, "ROIContourSequence", path)}
     kinds: dict[int | None, str] = {}
-    densities: dict[int | None, dict[str, float]] = {}
+    densities: dict[int | None, dict[str, Any]] = {}
     for item in items(dataset, "RTROIObservationsSequence", path):
         referenced = integer(item, "ReferencedROINumber", path)
         kinds.setdefault(referenced, text(item, "RTROIInterpretedType", path).upper())
@@ -125,7 +126,7 @@ def _frame(dataset: Dataset, rois: list[Dataset], path: Path) -> str:
     return stated.pop() if stated else ""
 
 
-def _densities(observation: Dataset, path: Path) -> dict[str, float]:
+def _densities(observation: Dataset, path: Path) -> dict[str, Any]:
     """Return the densities that the planner gave an ROI in place of the image's, by field of a structure."""
     found = {}
     for item in items(observation, "ROIPhysicalPropertiesSequence", path):
