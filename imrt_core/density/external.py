@@ -161,6 +161,7 @@ def _cavities(body: Mask, hu: NDArray[np.generic], grid: Grid) -> Mask:
     """Return the air inside each slice's outline, without gaps that open to the room (rule 3)."""
     holes = [_holes(plane) for plane in body]
     room = [~(plane | hole) for plane, hole in zip(body, holes, strict=True)]
+    gaps = [np.zeros_like(plane) for plane in body]
     pixel_cm2 = grid.spacing_mm[0] * grid.spacing_mm[1] / 100.0
     # Down and up again: a gap that is closed off for several slices is reached from its open end.
     for order in (range(1, len(body)), range(len(body) - 2, -1, -1)):
@@ -169,7 +170,7 @@ def _cavities(body: Mask, hu: NDArray[np.generic], grid: Grid) -> Mask:
             if np.count_nonzero(before & holes[k]) * pixel_cm2 < 0.5 * GAP_CM2:
                 continue
             labels, count = ndimage.label(holes[k])
-            wide = before & ~_closed(~before, grid)
+            wide = gaps[k - order.step] | (before & ~_closed(~before, grid))
             for number in range(1, count + 1):
                 hole = labels == number
                 size = np.count_nonzero(hole)
@@ -178,6 +179,7 @@ def _cavities(body: Mask, hu: NDArray[np.generic], grid: Grid) -> Mask:
                 if np.nanmedian(hu[k][hole]) < GAP_HU:
                     holes[k] = holes[k] & ~hole
                     room[k] = room[k] | hole
+                    gaps[k] = gaps[k] | hole
     return np.stack(holes)
 
 

@@ -1,6 +1,6 @@
 """Streaks around metal: dark and bright voxels that are neither gas nor bone, overridden to soft tissue.
 
-The rule, for every slice that holds metal, and one more at each end, inside EXTERNAL:
+The rule, for every slice that holds metal, inside EXTERNAL:
 
 - *dark*: below :data:`DARK_HU`, lower than fat. Not gas: a cavity of gas (below :data:`GAS_HU`) is kept where it goes
   on, over at least a third of its area, into the nearest slice without metal, or where it lies further than
@@ -8,7 +8,8 @@ The rule, for every slice that holds metal, and one more at each end, inside EXT
 - *bright*: above :data:`BRIGHT_HU`, brighter than muscle and contrast medium. Not bone: what a disc of
   :data:`BONE_DISC_MM` radius fits into above :data:`BONE_HU`, with its rim, and what goes on as bone into the nearest
   slice without metal.
-- both within :data:`REACH_MM` of metal in the slice.
+- both within :data:`REACH_MM` of metal in the slice;
+- in the next slice at each end, what is dark or bright likewise and touches a streak of the slice with metal.
 
 What the rule cannot tell: streaks milder than these limits stay (±5 % of density), thin bone plates near metal become
 soft tissue. The override is reported in cc; a person who draws it better gives the region a density in the structure
@@ -61,7 +62,7 @@ def find_streaks(hu: Volume, metal: Mask, *, inside: Volume) -> Mask:
     clean = np.flatnonzero(~slab)
     body = np.asarray(inside.array) >= 0.5
     sampling = hu.grid.spacing_mm[1::-1]
-    for k in np.flatnonzero(slab):
+    for k in (*np.flatnonzero(held), *np.flatnonzero(slab & ~held)):
         nearest_metal = int(np.flatnonzero(held)[np.argmin(np.abs(np.flatnonzero(held) - k))])
         near = ndimage.distance_transform_edt(~metal[nearest_metal], sampling=sampling) <= REACH_MM
         other = None if not len(clean) else values[clean[np.argmin(np.abs(clean - k))]]
@@ -69,6 +70,8 @@ def find_streaks(hu: Volume, metal: Mask, *, inside: Volume) -> Mask:
         dark = (values[k] < DARK_HU) & ~_gas(values[k], other)
         bright = (values[k] > BRIGHT_HU) & ~_bone(values[k], metal[k], other, hu.grid)
         streaks[k] = region & (dark | bright)
+        if not held[k]:
+            streaks[k] &= ndimage.binary_dilation(streaks[nearest_metal])
     return streaks
 
 
