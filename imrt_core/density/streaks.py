@@ -55,10 +55,10 @@ def find_streaks(hu: Volume, metal: Mask, *, inside: Volume) -> Mask:
     """
     values: NDArray[np.float32] = np.asarray(hu.array, dtype=np.float32)
     streaks = np.zeros(values.shape, dtype=bool)
-    held = metal.any(axis=(1, 2))
+    held: Mask = np.asarray(metal.any(axis=(1, 2)))
     if not held.any():
         return streaks
-    slab = ndimage.binary_dilation(held)
+    slab = np.asarray(ndimage.binary_dilation(held))
     clean = np.flatnonzero(~slab)
     body = np.asarray(inside.array) >= 0.5
     sampling = hu.grid.spacing_mm[1::-1]
