@@ -109,7 +109,11 @@ def external_mask(hu: Volume, *, threshold_hu: float = BODY_HU) -> Mask:
     tissue = values > threshold_hu  # NaN is not
     small, factors = _reduced(values, hu.grid)
     spacing_mm = tuple(s * f for s, f in zip(hu.grid.spacing_mm[::-1], factors, strict=True))
-    body = _thick_body(small > threshold_hu, spacing_mm)
+    solid = small > threshold_hu
+    body = np.zeros_like(solid)
+    if boxes := ndimage.find_objects(solid.astype(np.uint8)):
+        _, rows, columns = boxes[0]  # air around it costs time; slices stay, the patient goes on beyond the last
+        body[:, rows, columns] = _thick_body(solid[:, rows, columns], spacing_mm)
     if not body.any():
         return np.zeros(values.shape, dtype=bool)
     # Back on the image's own voxels: tissue within one working voxel of the body that was found.
