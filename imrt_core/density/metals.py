@@ -7,6 +7,9 @@ Backscatter: electrons set free in a metal of high atomic number come back and r
 comes from, within a few millimetres. Engines that scale water (all of this project) do not show it, so it is said as a
 warning with the published range and never added to dose.
 
+The ranges are those of the abstracts of [3]_ to [8]_. ``backscatter_percent`` is a choice within each range, not a
+published mean. [1]_ and [9]_ are quoted without the papers at hand.
+
 References
 ----------
 .. [1] Reft C et al. Dosimetric considerations for patients with hip prostheses undergoing pelvic irradiation (AAPM
