@@ -78,12 +78,17 @@ class StructureRule(Rule):
         The structure that this planning-risk volume surrounds; grown by ``margin_mm`` where it is not contoured.
     margin_mm : float
         Of a planning-risk volume.
+    relative_electron_density, relative_mass_density : float or None
+        Density relative to water in place of the image's, e.g. for contrast medium; a density in the structure set
+        goes before it.
     """
 
     aliases: tuple[str, ...] = ()
     propagate: Literal["rigid", "deformable"] | None = None
     prv_of: str | None = None
     margin_mm: Annotated[float, Field(ge=0)] = 0.0
+    relative_electron_density: Annotated[float, Field(ge=0, le=25)] | None = None
+    relative_mass_density: Annotated[float, Field(ge=0, le=25)] | None = None
 
 
 class GoalRule(Rule):

@@ -178,6 +178,8 @@ class DayDensity:
         For the report.
     contour : ContourChange or None
         Body of today against that of planning; None where they cannot be compared.
+    warnings : tuple of str
+        Of the density: metal, overrides, couch.
     """
 
     hu: Volume
@@ -190,6 +192,7 @@ class DayDensity:
     muscle_error_hu: float
     figures: Mapping[str, float]
     contour: ContourChange | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

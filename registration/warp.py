@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -196,12 +198,12 @@ def warp_mask(
 
 
 def contoured(mask: Volume | None, like: Structure) -> Structure:
-    """Return the contours of a mask with the name, number, type and colour of another structure; empty for None.
+    """Return the contours of a mask with all else (name, type, densities, …) of another structure; empty for None.
 
     The level is 0.5, or as near to it as gives the contours the volume of the mask: a small structure cut into few
     slices would otherwise gain or lose some percent, and the volume rule of targets must not see that as a change.
     """
-    empty = Structure(like.name, (), like.number, like.interpreted_type, like.color_rgb)
+    empty = replace(like, contours=())
     if mask is None:
         return empty
     wanted = float(mask.array.sum(dtype=np.float64)) * mask.grid.voxel_volume_cc
@@ -212,9 +214,6 @@ def contoured(mask: Volume | None, like: Structure) -> Structure:
             found = structure_from_mask(
                 mask,
                 name=like.name,
-                number=like.number,
-                interpreted_type=like.interpreted_type,
-                color_rgb=like.color_rgb,
                 level=level,
             )
         except StructureError:
@@ -223,7 +222,7 @@ def contoured(mask: Volume | None, like: Structure) -> Structure:
             continue
         volume = structure_volume_cc(found, slice_spacing_mm=mask.grid.spacing_mm[2])
         if abs(volume / wanted - 1) < best_error:
-            best, best_error = found, abs(volume / wanted - 1)
+            best, best_error = replace(like, contours=found.contours), abs(volume / wanted - 1)
         if best_error < _VOLUME_TOLERANCE:
             break
         low, high = (low, level) if volume < wanted else (level, high)

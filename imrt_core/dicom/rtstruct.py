@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from imrt_core.patient import Contour, DicomError, IdentityError, PatientImage, 
 
 from .opening import open_dataset, tolerant_values, truncated
 from .uids import CT_IMAGE, DETACHED_STUDY, RT_STRUCTURE_SET, uid_from, with_uids
-from .values import integer, items, numbers, require_class, text
+from .values import integer, items, number, numbers, require_class, text
 from .writing import NOTICE, dicom_moment, limited, new_object, part, put, put_sequence, reference, save
 
 #: Contour Geometric Types that bound an area. Several of one slice combine by the even-odd rule, which is also what
@@ -22,6 +24,12 @@ from .writing import NOTICE, dicom_moment, limited, new_object, part, put, put_s
 _AREAS = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 #: Types that bound none: markers, reference points, open lines. They are passed over.
 _NO_AREAS = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
+
+#: ROI Physical Properties that override the image's density, and the fields of a structure that hold them.
+_DENSITY_FIELDS = {
+    "REL_ELEC_DENSITY": "relative_electron_density",
+    "REL_MASS_DENSITY": "relative_mass_density",
+}
 
 #: Said in the label and in each ROI's description of contours that no person has looked at.
 UNREVIEWED = "UNREVIEWED"
@@ -56,12 +64,19 @@ def structures_from(dataset: Dataset, path: Path) -> StructureSet:
             raise truncated(path, found=f"no {keyword}", expected="all sequences of a structure set")
     contours = {integer(item, "ReferencedROINumber", path): item for item in items(dataset, "ROIContourSequence", path)}
     kinds: dict[int | None, str] = {}
+    densities: dict[int | None, dict[str, Any]] = {}
     for item in items(dataset, "RTROIObservationsSequence", path):
-        kinds.setdefault(integer(item, "ReferencedROINumber", path), text(item, "RTROIInterpretedType", path).upper())
+        referenced = integer(item, "ReferencedROINumber", path)
+        kinds.setdefault(referenced, text(item, "RTROIInterpretedType", path).upper())
+        densities.setdefault(referenced, _densities(item, path))
     rois = items(dataset, "StructureSetROISequence", path)
     structures = [
-        _structure(
-            roi, contours.get(number := integer(roi, "ROINumber", path)), kinds.get(number, ""), number or 0, path
+        replace(
+            _structure(
+                roi, contours.get(number := integer(roi, "ROINumber", path)), kinds.get(number, ""), number or 0, path
+            ),
+            description=text(roi, "ROIDescription", path),
+            **densities.get(number, {}),
         )
         for roi in rois
     ]
@@ -109,6 +124,17 @@ def _frame(dataset: Dataset, rois: list[Dataset], path: Path) -> str:
             code="frame-mismatch",
         )
     return stated.pop() if stated else ""
+
+
+def _densities(observation: Dataset, path: Path) -> dict[str, Any]:
+    """Return the densities that the planner gave an ROI in place of the image's, by field of a structure."""
+    found = {}
+    for item in items(observation, "ROIPhysicalPropertiesSequence", path):
+        field = _DENSITY_FIELDS.get(text(item, "ROIPhysicalProperty", path).upper())
+        value = number(item, "ROIPhysicalPropertyValue", path)
+        if field is not None and value is not None:
+            found[field] = value
+    return found
 
 
 def _structure(roi: Dataset, drawn: Dataset | None, kind: str, number: int, path: Path) -> Structure:
@@ -230,6 +256,8 @@ def _roi(number: int, structure: Structure, image: PatientImage, unreviewed: boo
     )
     if unreviewed:
         put(roi, "ROIDescription", "Propagated by registration, unreviewed")
+    elif structure.description:
+        put(roi, "ROIDescription", structure.description)
     return roi
 
 
@@ -257,9 +285,18 @@ def _contour(points_lps: NDArray[np.float64], image: PatientImage) -> Dataset:
 
 
 def _observation(number: int, structure: Structure) -> Dataset:
-    return part(
+    item = part(
         ObservationNumber=number,
         ReferencedROINumber=number,
         RTROIInterpretedType=structure.interpreted_type.upper(),
         ROIInterpreter="",
     )
+    given = [(name, getattr(structure, field)) for name, field in _DENSITY_FIELDS.items()]
+    properties = [
+        part(ROIPhysicalProperty=name, ROIPhysicalPropertyValue=f"{value:.6g}")
+        for name, value in given
+        if value is not None
+    ]
+    if properties:
+        put_sequence(item, "ROIPhysicalPropertiesSequence", properties)
+    return item

@@ -1,6 +1,7 @@
-"""Treatment machines: beam model, collimator, limits, table, imagers and density curves."""
+"""Treatment machines: beam model, collimator, limits, table, imagers, density curves and couch."""
 
 from .beam_model import BeamModel, Calibration, CommissionedRange, Residuals
+from .couch import Couch, CouchLayer
 from .density import DensityCurve, mass_density, relative_electron_density
 from .files import load_machine, parse_machine, shipped_machines, write_machine
 from .machine import DeliveryLimits, Machine, Table
@@ -9,6 +10,8 @@ __all__ = [
     "BeamModel",
     "Calibration",
     "CommissionedRange",
+    "Couch",
+    "CouchLayer",
     "DeliveryLimits",
     "DensityCurve",
     "Machine",

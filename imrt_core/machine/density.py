@@ -118,7 +118,10 @@ def _densities(hu: Volume, curve: DensityCurve, column: int, external: Volume | 
     lowest, highest = float(values.min()), float(values.max())
     if not (np.isfinite(lowest) and np.isfinite(highest)):
         bad = ~np.isfinite(values)
-        raise MachineError("there is no density for NaN", found=_where(bad, hu), where="HU volume", code="no-density")
+        name = "NaN" if np.isnan(values[bad]).any() else "an infinite HU"
+        raise MachineError(
+            f"there is no density for {name}", found=_where(bad, hu), where="HU volume", code="no-density"
+        )
     table = np.array(curve.points, dtype=float)
     if highest > table[-1, 0] + ABOVE_TOLERANCE_HU and not saturate:
         raise MachineError(

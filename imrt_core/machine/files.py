@@ -91,6 +91,8 @@ def parse_machine(text: str, *, where: str = "machine file") -> Machine:
 
 def _refuse_unknown_keys(content: Any, kind: Any, path: tuple[str, ...], where: str) -> None:
     """Refuse keys that no field takes: a misspelt limit must not silently fall back to its default."""
+    if isinstance(content, dict) and not is_dataclass(kind):  # an optional table: "Couch | None"
+        kind = next((t for t in get_args(kind) if is_dataclass(t)), kind)
     if isinstance(content, list):
         inner = next((t for t in get_args(kind) if is_dataclass(t)), None)
         for item in content if inner is not None else ():

@@ -1,4 +1,4 @@
-"""A treatment machine: beam model, collimator, limits, table, imagers and density curves."""
+"""A treatment machine: beam model, collimator, limits, table, imagers, density curves and couch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from imrt_core.patient import MachineError, MultileafCollimator, Scanner
 
 from .beam_model import BeamModel
+from .couch import Couch
 from .density import DensityCurve
 
 #: How the machine isocentre is found in an image: at the image frame's origin, or not at all without being told.
@@ -124,6 +125,8 @@ class Machine:
         By scanner and imager.
     description : str
         For people.
+    couch : Couch or None
+        Treatment couch under the patient; None where the file declares none.
     """
 
     name: str
@@ -135,6 +138,7 @@ class Machine:
     density_curves: tuple[DensityCurve, ...]
     imagers: dict[str, str] = field(default_factory=dict)
     description: str = ""
+    couch: Couch | None = None
 
     def __post_init__(self) -> None:
         for imager, rule in self.imagers.items():

@@ -101,6 +101,7 @@ def structure_from_mask(
     interpreted_type: str = "ORGAN",
     color_rgb: tuple[int, int, int] = (255, 255, 0),
     level: float = 0.5,
+    description: str = "",
 ) -> Structure:
     """Return closed contours of a mask on its slices, at the sub-voxel position of ``level``.
 
@@ -112,7 +113,7 @@ def structure_from_mask(
     ----------
     mask : Volume
         0 … 1, bool or fractions. Its slices must be transverse (index axes along those of LPS, in either sense).
-    name, number, interpreted_type, color_rgb
+    name, number, interpreted_type, color_rgb, description
         Of the new structure.
     level : float
         Fraction that counts as the surface.
@@ -155,6 +156,7 @@ def structure_from_mask(
         number=number,
         interpreted_type=interpreted_type,
         color_rgb=color_rgb,
+        description=description,
     )
 
 

@@ -54,6 +54,15 @@ class Structure:
         RT ROI Interpreted Type: ``"PTV"``, ``"CTV"``, ``"GTV"``, ``"ORGAN"``, ``"EXTERNAL"``, ``"SUPPORT"``, …
     color_rgb : tuple of int
         Display colour.
+    description : str
+        ROI Description; says so where a contour was made here.
+    relative_electron_density, relative_mass_density : float or None
+        Relative to water, where the planner overrode the image (ROI Physical Properties).
+
+    Raises
+    ------
+    StructureError
+        If the name is blank, or a density is negative or not finite.
     """
 
     name: str
@@ -61,10 +70,18 @@ class Structure:
     number: int = 0
     interpreted_type: str = "ORGAN"
     color_rgb: tuple[int, int, int] = (255, 255, 0)
+    description: str = ""
+    relative_electron_density: float | None = None
+    relative_mass_density: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip():
             raise StructureError("a structure needs a name", found=repr(self.name))
+        for density in (self.relative_electron_density, self.relative_mass_density):
+            if density is not None and not (np.isfinite(density) and density >= 0):
+                raise StructureError(
+                    "a density must be finite and not negative", found=str(density), where=f"structure {self.name}"
+                )
         object.__setattr__(self, "contours", tuple(self.contours))
 
     @property

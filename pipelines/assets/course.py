@@ -3,17 +3,19 @@
 Dagster looks at annotations as objects, so annotations are not postponed here.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetOut, MetadataValue, Output, multi_asset
 
+from imrt_core.density import density_of
 from imrt_core.dose import plan_dose
 from imrt_core.machine import load_machine
 from imrt_core.patient import Volume
 
 from ..partitions import course_partitions
 from ..results import Baseline, Planning, PlanOfRecord
-from ..stages.dose import density, dose_grid
+from ..stages.dose import density, dose_grid, metal_flags
 from ..stages.export import write_planned
 from ..stages.judging import baseline_of
 from ..stages.planning import read_planning
@@ -48,7 +50,14 @@ def plan_of_record(context: AssetExecutionContext, planning_data: Planning) -> O
     record = course.record()
     machine = load_machine(course.machine_file)
     data = planning_data.data
-    red, _ = density(data.ct.hu, data.structures, machine.density_curve(data.ct.scanner))
+    red, _ = density(
+        data.ct.hu,
+        data.structures,
+        machine.density_curve(data.ct.scanner),
+        couch=machine.couch,
+        patient_position=record.patient_position,
+        isocentre_lps=data.plan.isocentre_lps if data.plan else None,
+    )
     result = take_or_make_plan(planning_data, red, record, course.protocol(), machine)
     return Output(
         result,
@@ -76,14 +85,23 @@ def planned_dose_and_baseline(
     record = course.record()
     machine = load_machine(course.machine_file)
     data, plan = planning_data.data, plan_of_record.plan
-    red, warnings = density(data.ct.hu, data.structures, machine.density_curve(data.ct.scanner))
+    patient = density_of(
+        data.ct.hu,
+        data.structures,
+        machine.density_curve(data.ct.scanner),
+        couch=machine.couch,
+        patient_position=record.patient_position,
+        isocentre_lps=plan.isocentre_lps,
+    )
     dose = plan_dose(
         plan,
-        red,
+        patient.red,
         machine,
         dose_grid=dose_grid(data.ct.hu.grid, data.structures),
         patient_position=record.patient_position or "",
     )
+    flags = metal_flags(patient, plan, record.patient_position or "")
+    dose = replace(dose, warnings=(*patient.warnings, *flags, *dose.warnings))
     fraction_gy = dose.fraction_dose_gy
     course_gy = fraction_gy.with_array(fraction_gy.array * plan.fractions_planned)
     baseline = baseline_of(data, dose, record, course.protocol(), course_gy)
@@ -95,7 +113,7 @@ def planned_dose_and_baseline(
             output_name="planned_dose",
             metadata={
                 "course maximum Gy": float(course_gy.array.max()),
-                "warnings": MetadataValue.json([*warnings, *dose.warnings]),
+                "warnings": MetadataValue.json(list(dose.warnings)),
                 "dose": dose_on_hu(data.ct.hu, course_gy, plan.isocentre_lps),
             },
         ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from pydantic import Field
 from rich.console import RenderableType
 from rich.table import Table
 
+from imrt_core.density import METALS, density_of
 from imrt_core.dicom import read_plan, read_structures, write_dose
 from imrt_core.dose import dose_grid_for, plan_dose
 from imrt_core.machine import load_machine
@@ -19,17 +19,13 @@ from imrt_core.patient import (
     DoseDistribution,
     IdentityError,
     InputRefusedError,
-    PatientImage,
     Plan,
-    Structure,
-    StructureError,
     StructureSet,
 )
 from imrt_core.patient.contours import mask_from_structure
 
 from ..images import load_image
-from ..stages.dose import density
-from ..stages.planning import contoured_external
+from ..stages.dose import metal_flags
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
 
 
@@ -98,6 +94,7 @@ def dose(
     grid_mm: Annotated[float, typer.Option("--grid-mm", min=1.0, max=10.0, help="Dose grid spacing.")] = 2.5,
     per_fraction: Annotated[bool, typer.Option("--per-fraction", help="One fraction instead of the course.")] = False,
     patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,
+    metal: Annotated[str | None, typer.Option("--metal", help=f"Metal in the patient: {', '.join(METALS)}.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> DoseAnswer:
@@ -122,13 +119,20 @@ def dose(
             code="position-unknown",
         )
     unit = load_machine(machine)
-    drawn, notes = _with_external(loaded.image, drawn)
     with console.status("density"):
-        red, more = density(loaded.volume, drawn, unit.density_curve(loaded.image.scanner))
-    body = mask_from_structure(_external(drawn), loaded.volume.grid)
+        patient = density_of(
+            loaded.volume,
+            drawn or StructureSet((), frame_of_reference_uid=loaded.image.frame_of_reference_uid),
+            unit.density_curve(loaded.image.scanner),
+            couch=unit.couch,
+            patient_position=position,
+            isocentre_lps=treatment.isocentre_lps,
+            metal=metal,
+        )
+    body = mask_from_structure(patient.external, loaded.volume.grid)
     grid = dose_grid_for(loaded.volume.grid, body, spacing_mm=grid_mm)
     with console.status(f"{engine} dose of {len(treatment.beams)} beams"):
-        result = plan_dose(treatment, red, unit, dose_grid=grid, patient_position=position, engine=engine)
+        result = plan_dose(treatment, patient.red, unit, dose_grid=grid, patient_position=position, engine=engine)
     fractions = treatment.fractions_planned
     fraction_dose = result.fraction_dose_gy
     factor = 1 if per_fraction else fractions
@@ -146,7 +150,7 @@ def dose(
     )
     inside = body.resampled_to(grid).array >= 0.5
     course = fraction_dose.array * fractions
-    warnings = [*result.warnings, *notes, *more]
+    warnings = [*result.warnings, *patient.warnings, *metal_flags(patient, treatment, position)]
     for line in warnings:
         console.print(f"[yellow]warning[/]: {line}")
     return DoseAnswer(
@@ -173,23 +177,6 @@ def dose(
             for computed, planned in zip(result.beams, treatment.beams, strict=True)
         ],
     )
-
-
-def _with_external(image: PatientImage, drawn: StructureSet | None) -> tuple[StructureSet, list[str]]:
-    """Return the structures with EXTERNAL, contoured by threshold where it is missing, and what to say about it."""
-    drawn = drawn or StructureSet((), frame_of_reference_uid=image.frame_of_reference_uid)
-    if drawn.external() is not None:
-        return drawn, []
-    made = contoured_external(image, drawn)
-    note = f"{made.name} was not contoured; it was contoured here by threshold"
-    return replace(drawn, structures=(*drawn, made)), [note]
-
-
-def _external(drawn: StructureSet) -> Structure:
-    found = drawn.external()
-    if found is None:
-        raise StructureError("there is no EXTERNAL", found=", ".join(drawn.names), expected="EXTERNAL")
-    return found
 
 
 def _check_frames(frame_uid: str, treatment: Plan, drawn: StructureSet | None) -> None:

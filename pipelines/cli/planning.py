@@ -112,7 +112,15 @@ def plan(
     warm = read_plan(warm_start) if warm_start else None
     with stages_shown("plan") as on_stage:
         on_stage("density")
-        red, notes = density(image.hu, data.structures, unit.density_curve(image.scanner))
+        isocentre_lps = target_isocentre_lps(data.structures)
+        red, notes = density(
+            image.hu,
+            data.structures,
+            unit.density_curve(image.scanner),
+            couch=unit.couch,
+            patient_position=position,
+            isocentre_lps=isocentre_lps,
+        )
         result = make_plan(
             red,
             data.structures,
@@ -121,7 +129,7 @@ def plan(
             prescription_gy=tuple(matched.prescription_gy.items()),
             fractions=rules.fractions,
             beams=[BeamDirection(**beam.model_dump()) for beam in rules.beams],
-            isocentre_lps=target_isocentre_lps(data.structures),
+            isocentre_lps=isocentre_lps,
             patient_position=position,
             objectives=objectives_of(rules, data.structures),
             label=LABEL_OF_RECORD,

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from imrt_core.density import density_of, external_mask
 from imrt_core.evaluate.body_contour import ContourChange, contour_change
-from imrt_core.machine import Machine, relative_electron_density
+from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, InputRefusedError, Structure, Volume
 from imrt_core.patient.contours import mask_from_structure
 from registration import (
@@ -157,12 +158,20 @@ def density_of_day(
     try:
         found = hu_of_day(data.ct.hu, image.image.hu, match=used, grid=grid)
         curve = machine.density_curve(data.ct.scanner)
-        red = relative_electron_density(found.hu, curve, external=_body_of_day(found.hu, structures), saturate=True)
+        result = density_of(
+            found.hu,
+            structures.structures,
+            curve,
+            body=_body_of_day(found.hu, structures),
+            couch=machine.couch,
+            patient_position=image.image.patient_position,
+            isocentre_lps=_isocentre_of_day(planning, match),
+        )
     except InputRefusedError as error:
         return Withheld(str(error))
     return DayDensity(
         hu=found.hu,
-        red=red,
+        red=result.red,
         method=found.method,
         curve=curve.name,
         passed=found.passed,
@@ -177,12 +186,21 @@ def density_of_day(
             "skin removed, cc": found.skin_removed_cc,
         },
         contour=_body_change(planning, image, match, found.hu),
+        warnings=result.warnings,
     )
+
+
+def _isocentre_of_day(planning: Planning, match: RigidMatch) -> tuple[float, float, float] | None:
+    """Return where the planned isocentre lies in the anatomy of today, day frame; None without a received plan."""
+    if planning.data.plan is None:
+        return None
+    x, y, z = match.moving_from_fixed.apply(np.array(planning.data.plan.isocentre_lps))
+    return float(x), float(y), float(z)
 
 
 def _body_of_day(hu: Volume, structures: DayStructures) -> Volume:
     """EXTERNAL of the day, with what today's image adds to it (swelling, posture); the CT's table is in neither."""
-    body = body_mask(hu).astype(np.float32)
+    body = external_mask(hu).astype(np.float32)
     external = structures.structures.external()
     if external is not None:
         body = np.maximum(body, mask_from_structure(external, hu.grid).array)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from imrt_core.density import DensityResult, beams_through_metal, density_of
 from imrt_core.dose import PlanDose, dose_grid_for, plan_dose
 from imrt_core.evaluate import DVH, dvh
-from imrt_core.machine import DensityCurve, Machine, relative_electron_density
+from imrt_core.machine import Couch, DensityCurve, Machine
 from imrt_core.patient import Grid, InputRefusedError, Plan, StructureError, StructureSet, Volume
-from imrt_core.patient.contours import mask_from_structure
 from registration import DayStructures
 
 from ..course_record import DeliveryRecord
@@ -21,22 +21,31 @@ from ..results import DayDensity, DayDose, DayShift, Withheld
 DOSE_SPACING_MM = 3.0
 
 
-def density(hu: Volume, structures: StructureSet, curve: DensityCurve) -> tuple[Volume, tuple[str, ...]]:
+def density(
+    hu: Volume,
+    structures: StructureSet,
+    curve: DensityCurve,
+    *,
+    couch: Couch | None = None,
+    patient_position: str | None = None,
+    isocentre_lps: tuple[float, float, float] | None = None,
+) -> tuple[Volume, tuple[str, ...]]:
     """Return electron density relative to water, air outside EXTERNAL, with warnings.
 
-    Raises
-    ------
-    StructureError
-        If there is no EXTERNAL.
+    Arguments and errors are those of :func:`imrt_core.density.density_of`; EXTERNAL is contoured where it is missing.
     """
-    external = structures.external()
-    if external is None:
-        raise StructureError("the density needs EXTERNAL", found=", ".join(structures.names), expected="EXTERNAL")
-    top = curve.points[-1][0]
-    beyond = int(np.count_nonzero(hu.array > top))
-    warnings = (f"{beyond} voxels above the density curve ({top:g} HU) took its last density",) if beyond else ()
-    red = relative_electron_density(hu, curve, external=mask_from_structure(external, hu.grid), saturate=True)
-    return red, warnings
+    result = density_of(
+        hu, structures, curve, couch=couch, patient_position=patient_position, isocentre_lps=isocentre_lps
+    )
+    return result.red, result.warnings
+
+
+def metal_flags(result: DensityResult, plan: Plan, patient_position: str) -> tuple[str, ...]:
+    """Return a warning for every beam that goes through metal."""
+    if result.metal_mask is None:
+        return ()
+    paths = beams_through_metal(plan, result.metal_mask, patient_position=patient_position)
+    return tuple(path.warning() for path in paths)
 
 
 def dose_grid(around: Grid, structures: StructureSet) -> Grid:
@@ -139,7 +148,7 @@ def dose_of_day(
     return DayDose(
         fraction_dose_gy=result.fraction_dose_gy.with_grid(grid),
         beams=result.beams,
-        warnings=result.warnings,
+        warnings=(*day.warnings, *result.warnings),
         seconds=time.perf_counter() - started,
         delivered_fraction_dose_gy=delivered,
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from imrt_core.density import contour_external
 from imrt_core.dicom import read_course
 from imrt_core.geometry.margins import expand
 from imrt_core.patient import IdentityError, PatientImage, PlanningData, Structure, StructureSet
 from imrt_core.patient.contours import mask_from_structure, structure_from_mask
-from registration.preprocess import body_mask
 
 from ..protocol import Protocol
 from ..results import Planning
@@ -34,9 +32,11 @@ def read_planning(folder: Path, protocol: Protocol) -> tuple[Planning, MatchedSt
 
 
 def with_derived(data: PlanningData, protocol: Protocol) -> Planning:
-    """Add EXTERNAL and planning-risk volumes where they are not contoured."""
+    """Add EXTERNAL and planning-risk volumes where they are not contoured, and the protocol's density overrides."""
     made: list[Structure] = []
     notes: list[str] = []
+    overridden = tuple(_with_density(s, protocol, notes) for s in data.structures)
+    data = replace(data, structures=replace(data.structures, structures=overridden))
     external = data.structures.external()
     if external is None:
         external = contoured_external(data.ct, data.structures)
@@ -47,18 +47,30 @@ def with_derived(data: PlanningData, protocol: Protocol) -> Planning:
             made.append(grown(data.structures[rule.prv_of], data.ct, name=name, margin_mm=rule.margin_mm))
             notes.append(f"{name} was made here: {rule.prv_of} + {rule.margin_mm:g} mm.")
     if not made:
-        return Planning(data)
+        return Planning(data, notes=tuple(notes))
     first = max((s.number for s in data.structures), default=0) + 1
     numbered = tuple(replace(s, number=first + k) for k, s in enumerate(made))
     structures = replace(data.structures, structures=(*data.structures, *numbered))
     return Planning(replace(data, structures=structures), tuple(s.name for s in made), tuple(notes))
 
 
+def _with_density(structure: Structure, protocol: Protocol, notes: list[str]) -> Structure:
+    """Give a structure the density of the protocol, unless the structure set has one."""
+    rule = protocol.structures.get(structure.name)
+    given = (structure.relative_electron_density, structure.relative_mass_density)
+    if rule is None or given != (None, None):
+        return structure
+    wanted = (rule.relative_electron_density, rule.relative_mass_density)
+    if wanted == (None, None):
+        return structure
+    notes.append(f"The density of {structure.name} is the protocol's, not the image's.")
+    return replace(structure, relative_electron_density=wanted[0], relative_mass_density=wanted[1])
+
+
 def contoured_external(ct: PatientImage, structures: StructureSet) -> Structure:
-    """Contour the body by threshold."""
+    """Contour the body by threshold; its description says so."""
     name = EXTERNAL if EXTERNAL not in structures else f"{EXTERNAL}_igrt"
-    mask = ct.hu.with_array(body_mask(ct.hu).astype(np.float32))
-    return structure_from_mask(mask, name=name, interpreted_type="EXTERNAL", color_rgb=(0, 255, 0))
+    return contour_external(ct.hu, name=name).structure
 
 
 def grown(structure: Structure, ct: PatientImage, *, name: str, margin_mm: float) -> Structure:
