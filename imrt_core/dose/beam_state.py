@@ -23,6 +23,8 @@ ELECTRON_WIDTH_MM = 10.0
 DENSITY_RANGE = (0.25, 1.6)
 #: Rays along one side of a tile.
 TILE_RAYS = 16
+#: Shares of the tiles, each with a buffer of its own; results do not depend on how many threads take them.
+WORKERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,26 +158,24 @@ def _project(
 
 
 @kernel()
-def _interpolate(tile: Any, row: float, column: float, plane: float) -> Any:
-    """Trilinear depth, near and far mean; ``tile`` (rows, columns, planes, 3)."""
-    k, j, i = np.uintp(np.int64(row)), np.uintp(np.int64(column)), np.uintp(np.int64(plane))
-    fz, fy, fx = np.float32(row - k), np.float32(column - j), np.float32(plane - i)
+def _interpolate(depths: Any, nears: Any, fars: Any, row: float, column: float, plane: float) -> Any:
+    """Trilinear depth, near and far mean; arrays (rows, columns, planes)."""
+    below_row, below_column, above = np.int64(row), np.int64(column), np.int64(plane)
+    fz, fy, fx = np.float32(row - below_row), np.float32(column - below_column), np.float32(plane - above)
+    k, j, i = np.uintp(below_row), np.uintp(below_column), np.uintp(above)
     one = np.uintp(1)
-    found = (np.float32(0.0), np.float32(0.0), np.float32(0.0))
+    depth, near, far = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for r in range(2):
         at = k + np.uintp(r)
         part_z = fz if r else np.float32(1.0) - fz
         for c in range(2):
-            ray = tile[at, j + np.uintp(c)]
+            ray = j + np.uintp(c)
             part = part_z * (fy if c else np.float32(1.0) - fy)
             before, after = part * (np.float32(1.0) - fx), part * fx
-            zero, two = np.uintp(0), np.uintp(2)
-            found = (
-                found[0] + before * ray[i, zero] + after * ray[i + one, zero],
-                found[1] + before * ray[i, one] + after * ray[i + one, one],
-                found[2] + before * ray[i, two] + after * ray[i + one, two],
-            )
-    return found
+            depth += before * depths[at, ray, i] + after * depths[at, ray, i + one]
+            near += before * nears[at, ray, i] + after * nears[at, ray, i + one]
+            far += before * fars[at, ray, i] + after * fars[at, ray, i + one]
+    return depth, near, far
 
 
 @kernel(parallel=True)
@@ -198,26 +198,39 @@ def _trace_tiles(
 ) -> None:
     u0, v0, pitch = geometry[0], geometry[1], geometry[2]
     low, high = np.float32(limits[0]), np.float32(limits[1])
-    for number in prange(start.shape[0] - 1):
-        first, last = start[number], start[number + 1]
-        if first < last:
+    flat = array.reshape(array.size)
+    for worker in prange(WORKERS):
+        depths = np.empty((TILE_RAYS + 1, TILE_RAYS + 1, ends[2]), dtype=np.float32)
+        nears, fars = np.empty_like(depths), np.empty_like(depths)
+        for number in range(worker, start.shape[0] - 1, WORKERS):
+            first, last = start[number], start[number + 1]
+            if first == last:
+                continue
             row, column = number // tile_columns * TILE_RAYS, number % tile_columns * TILE_RAYS
             deepest = 0.0
             for place in range(first, last):
                 deepest = max(deepest, index[order[place], 2])
             planes = min(int(deepest) + 2, ends[2])
-            rows, columns = min(TILE_RAYS + 1, ends[0] - row), min(TILE_RAYS + 1, ends[1] - column)
-            tile = np.empty((rows, columns, planes, 3), dtype=np.float32)
-            for r in range(rows):
-                for c in range(columns):
-                    ray = tile[r, c]
+            for r in range(min(TILE_RAYS + 1, ends[0] - row)):
+                for c in range(min(TILE_RAYS + 1, ends[1] - column)):
                     u, v = u0 + (column + c) * pitch, v0 + (row + r) * pitch
+                    out = depths[r, c, :planes], nears[r, c, :planes], fars[r, c, :planes]
                     cast_ray(
-                        array, index_from_bld, geometry, keep, skin_planes, u, v, ray[:, 0], ray[:, 1], ray[:, 2]
+                        flat,
+                        array.shape,
+                        index_from_bld,
+                        geometry,
+                        keep,
+                        skin_planes,
+                        u,
+                        v,
+                        out[0],
+                        out[1],
+                        out[2],
                     )
             for place in range(first, last):
                 n = order[place]
-                found = _interpolate(tile, index[n, 0] - row, index[n, 1] - column, index[n, 2])
+                found = _interpolate(depths, nears, fars, index[n, 0] - row, index[n, 1] - column, index[n, 2])
                 depth[n] = found[0]
                 # The scale is SAD / (r·ρ); the square root of (SAD / r)² is in its logarithm as a half.
                 enlarge = np.float32(0.5) * np.log(inverse_square[n])
