@@ -72,9 +72,14 @@ class GaussianMaps:
             start = stop
         return maps
 
-    def gather(self, maps: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the transpose of :meth:`spread`: lattice values (nv, nu)."""
-        total = np.zeros((self.across_v[0].shape[2], self.across_u[0].shape[2]))
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the operator."""
+        return sum(array.nbytes for array in (*self.across_u, *self.across_v))
+
+    def gather(self, maps: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
+        """Return the transpose of :meth:`spread`: values on a lattice of ``shape`` (nv, nu)."""
+        total = np.zeros(shape)
         start = 0
         for u, v in zip(self.across_u, self.across_v, strict=True):
             stop = start + v.shape[1] * u.shape[1]
