@@ -14,7 +14,7 @@ from numba import prange
 
 from imrt_core._numba import kernel
 
-from ._influence_kernels import CDF_LIMIT, FULL_SCALE, _cdf, _row_run
+from ._influence_kernels import CDF_LIMIT, CDF_STEP, FULL_SCALE, _row_run
 
 #: Entries of a voxel are padded to a multiple of this.
 PAD = 16
@@ -83,13 +83,25 @@ def group_runs(
 
 
 @kernel()
-def _profile(cdf: Any, at: Any, scale: Any, first: int, width: Any, low: int, high: int, found: Any) -> None:
-    """Gaussian integrated over cells low … high (exclusive) of a lattice, seen from ``at``; ``scale`` = 1 / width."""
-    before = _cdf(cdf, (np.float32(first + low) * width - at) * scale)
-    for n in range(low, high):
-        after = _cdf(cdf, (np.float32(first + n + 1) * width - at) * scale)
-        found[np.uintp(n)] = after - before
-        before = after
+def _profile(cdf: Any, at: Any, per_mm: Any, first: int, width: Any, low: int, high: int, edge: Any, found: Any) -> None:
+    """Gaussian integrated over cells low … high (exclusive) of a lattice, seen from ``at``; ``per_mm`` = 1 / sigma.
+
+    ``edge`` is room for the normal distribution at the cells' edges.
+    """
+    per_step = per_mm / np.float32(CDF_STEP)
+    begin = (np.float32(first + low) * width - at) * per_step + np.float32(CDF_LIMIT / CDF_STEP)
+    step = width * per_step
+    last = np.float32(cdf.shape[0] - 1.001)
+    count = np.uintp(high - low)
+    one = np.uintp(1)
+    for n in range(count + one):
+        position = min(max(begin + np.float32(n) * step, np.float32(0.0)), last)
+        below = np.int32(position)
+        i = np.uintp(below)
+        edge[n] = cdf[i] + (position - np.float32(below)) * (cdf[i + one] - cdf[i])
+    shift = np.uintp(low)
+    for n in range(count):
+        found[shift + n] = edge[n + one] - edge[n]
 
 
 @kernel()
@@ -108,47 +120,55 @@ def _voxel_row(
     sigma: Any,
     amplitude: Any,
     runs: Any,
-    run_start: Any,
-    run_length: Any,
     first: Any,
     width: Any,
-    box: Any,
-    fluence: Any,
     cdf: Any,
-    across_u: Any,
-    across_v: Any,
+    room: Any,
+    row_fluence: Any,
     row_values: Any,
 ) -> None:
-    """All entries of one voxel, run after run. ``box``: first and last + 1 row and column that its runs touch."""
-    columns = fluence.shape[1]
+    """All entries of one voxel, run after run.
+
+    ``runs`` (n, 3): row, first and last + 1 column of each run, rows ascending; ``room`` (3, …): for profiles.
+    """
     row_values[:] = 0.0
+    top, bottom = runs[0, 0], runs[runs.shape[0] - 1, 0] + 1
+    left, right = runs[0, 1], runs[0, 2]
+    for run in range(1, runs.shape[0]):
+        left, right = min(left, runs[run, 1]), max(right, runs[run, 2])
+    edge = room[0]
     for k in range(sigma.shape[0]):
-        scale = np.float32(1.0) / sigma[k]
-        left, right = _touched(u, sigma[k], width, first[0], box[2], box[3])
-        lower, upper = _touched(v, sigma[k], width, first[1], box[0], box[1])
-        if left >= right or lower >= upper:
+        across_u, across_v = room[1], room[2]
+        begin, end = _touched(u, sigma[k], width, first[0], left, right)
+        lower, upper = _touched(v, sigma[k], width, first[1], top, bottom)
+        if begin >= end or lower >= upper:
             continue
-        _profile(cdf, u, scale, first[0], width, left, right, across_u)
-        _profile(cdf, v, scale, first[1], width, lower, upper, across_v)
-        entry = 0
-        for run in range(runs[0], runs[1]):
-            row = run_start[run] // columns
-            start = run_start[run] - row * columns
+        per_mm = np.float32(1.0) / sigma[k]
+        _profile(cdf, u, per_mm, first[0], width, begin, end, edge, across_u)
+        _profile(cdf, v, per_mm, first[1], width, lower, upper, edge, across_v)
+        entry = np.uintp(0)
+        for run in range(np.uintp(runs.shape[0])):
+            row, start, stop = runs[run, 0], runs[run, 1], runs[run, 2]
             if lower <= row < upper:
-                line = amplitude[k] * across_v[row]
-                begin, end = max(start, left), min(start + run_length[run], right)
-                target = np.uintp(entry + begin - start)
-                source = np.uintp(begin)
-                for n in range(np.uintp(max(end - begin, 0))):
+                line = amplitude[k] * across_v[np.uintp(row)]
+                low, high = max(start, begin), min(stop, end)
+                target, source = entry + np.uintp(low - start), np.uintp(low)
+                for n in range(np.uintp(max(high - low, 0))):
                     row_values[target + n] += line * across_u[source + n]
-            entry += run_length[run]
-    entry = 0
-    for run in range(runs[0], runs[1]):
-        row = run_start[run] // columns
-        start = run_start[run] - row * columns
-        for n in range(run_length[run]):
-            row_values[np.uintp(entry + n)] *= fluence[row, start + n]
-        entry += run_length[run]
+            entry += np.uintp(stop - start)
+    for n in range(np.uintp(row_values.shape[0])):
+        row_values[n] *= row_fluence[n]
+
+
+@kernel()
+def _largest(row: Any) -> Any:
+    """Largest of a padded row of numbers >= 0, four at a time: one comparison need not wait for the last."""
+    a, b, c, d = row[0], row[1], row[2], row[3]
+    one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
+    for quarter in range(np.uintp(row.shape[0] // 4)):
+        i = np.uintp(4) * quarter
+        a, b, c, d = max(a, row[i]), max(b, row[i + one]), max(c, row[i + two]), max(d, row[i + three])
+    return max(max(a, b), max(c, d))
 
 
 @kernel(parallel=True)
@@ -183,53 +203,41 @@ def fill_groups(
         widest = max(widest, group_width[g])
     single = np.float32(width)
     for share in prange(SHARES):
-        across_u, across_v = np.empty(columns, dtype=np.float32), np.empty(rows, dtype=np.float32)
-        buffer = np.empty(widest, dtype=np.float32)
+        room = np.empty((3, max(rows, columns) + 1), dtype=np.float32)
+        buffer, fluences = np.empty(widest, dtype=np.float32), np.empty(widest, dtype=np.float32)
+        all_runs = np.empty((rows, 3), dtype=np.int64)
         for g in range(share, group_width.shape[0], SHARES):
-            count = group_width[g]
-            runs = (run_pointer[g], run_pointer[g + 1])
-            top, bottom, left, right = rows, 0, columns, 0
-            for run in range(runs[0], runs[1]):
+            count = np.uintp(group_width[g])
+            fluences[:] = 0.0
+            runs = all_runs[: run_pointer[g + 1] - run_pointer[g]]
+            entry = np.uintp(0)
+            for n in range(runs.shape[0]):
+                run = run_pointer[g] + n
                 row = run_start[run] // columns
                 start = run_start[run] - row * columns
-                top, bottom = min(top, row), max(bottom, row + 1)
-                left, right = min(left, start), max(right, start + run_length[run])
-            box = (top, bottom, left, right)
+                runs[n, 0], runs[n, 1], runs[n, 2] = row, start, start + run_length[run]
+                for column in range(start, start + run_length[run]):
+                    fluences[entry] = fluence[row, column]
+                    entry += np.uintp(1)
             row_values = buffer[:count]
             entry = np.uintp(entry_pointer[g])
             for place in range(voxel_pointer[g], voxel_pointer[g + 1]):
                 n = order[place]
                 _voxel_row(
-                    u[n],
-                    v[n],
-                    sigma[n],
-                    amplitude[n],
-                    runs,
-                    run_start,
-                    run_length,
-                    first,
-                    single,
-                    box,
-                    fluence,
-                    cdf,
-                    across_u,
-                    across_v,
-                    row_values,
+                    u[n], v[n], sigma[n], amplitude[n], runs, first, single, cdf, room, fluences, row_values
                 )
                 factor = np.float32(1.0)
                 scale[place] = factor
                 if quantise:
-                    largest = np.float32(0.0)
-                    for i in range(np.uintp(count)):
-                        largest = max(largest, row_values[i])
+                    largest = _largest(row_values)
                     scale[place] = largest / np.float32(FULL_SCALE)
                     factor = np.float32(FULL_SCALE) / largest if largest > 0 else np.float32(0.0)
-                    for i in range(np.uintp(count)):
+                    for i in range(count):
                         values[entry + i] = np.int32(row_values[i] * factor + np.float32(0.5))
                 else:
-                    for i in range(np.uintp(count)):
+                    for i in range(count):
                         values[entry + i] = row_values[i]
-                entry += np.uintp(count)
+                entry += count
 
 
 @kernel()

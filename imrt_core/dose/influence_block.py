@@ -15,7 +15,7 @@ from imrt_core.patient import GeometryError, PlanError
 
 from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .bixels import Bixels
-from .gaussian_maps import GaussianMaps, add_map, gather_map, gaussian_maps
+from .gaussian_maps import GaussianMaps, gaussian_maps
 from .influence_groups import Lattice, StoredGroups, stored_groups, stored_radius_mm
 from .influence_runs import StoredRuns, stored_runs
 from .tail_maps import TailMaps, tail_maps
@@ -25,8 +25,6 @@ Storage = Literal["hybrid", "hybrid-uint16", "float32", "uint16"]
 STORAGES: tuple[Storage, ...] = get_args(Storage)
 #: Narrow components are stored out to this many widths: 0.2 % of the component lies beyond.
 STORED_WIDTHS = 3.5
-#: Blocks of voxels with a partial sum of their own in Aᵀ·g; fixed, so that sums do not depend on threads.
-_BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,17 +85,15 @@ class BeamBlock:
     def add_wide_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add what the wide components give for weights on the lattice."""
         for part in self.wide:
-            maps, spread = part.maps, part.maps.spread(lattice * self.fluence)
-            add_map(spread, maps.levels, maps.scale, self.u_mm, self.v_mm, part.log_scale, part.amplitude, dose)
+            weights = np.asarray(lattice * self.fluence, dtype=np.float32)
+            part.maps.add_dose(weights, self.u_mm, self.v_mm, part.log_scale, part.amplitude, dose)
 
     def backproject(self, voxel_values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return this beam's part of Aᵀ·g, one value per bixel."""
         lattice = self.stored.backproject(voxel_values, self.fluence.size).reshape(self.fluence.shape)
         for part in self.wide:
-            maps, spread = part.maps, np.zeros((_BLOCKS, *part.maps.shape))
             seen = (self.u_mm, self.v_mm, part.log_scale, part.amplitude)
-            gather_map(voxel_values, maps.levels, maps.scale, *seen, spread)
-            lattice += maps.gather(spread.sum(axis=0), self.fluence.shape) * self.fluence
+            lattice += part.maps.backproject(voxel_values, *seen, self.fluence.shape) * self.fluence
         return np.asarray(lattice.ravel()[self.bixels.lattice_position])
 
     def explicit(self, voxels: int) -> NDArray[np.float32]:

@@ -10,11 +10,14 @@ blurred over a block; sums over an open field keep their value (``docs/physics.m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import prange
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from imrt_core._numba import kernel
 from imrt_core.machine import BeamModel
 
 from .beam_state import BeamState
@@ -25,6 +28,8 @@ BLOCK_MM = 10.0
 NODE_MM = 10.0
 #: Step in log s between levels.
 LEVEL_STEP = 0.35
+#: Blocks of voxels with a partial sum of their own in Aᵀ·g; fixed, so that sums do not depend on threads.
+SHARES = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +46,8 @@ class TailMaps:
         Rows and columns of blocks.
     fold : int
         Bixels along one side of a block.
-    levels : ndarray, shape (n, 6)
-        As :class:`imrt_core.dose.gaussian_maps.GaussianMaps`.
+    nodes : ndarray, shape (5,)
+        BLD X and Y of node [0, 0] on the isocentre plane, nodes per mm, rows and columns.
     scale : ndarray, shape (2,)
         log s of level 0, and the step between levels.
     """
@@ -51,34 +56,49 @@ class TailMaps:
     operators: NDArray[np.float32]
     block_shape: tuple[int, int]
     fold: int
-    levels: NDArray[np.float64]
+    nodes: NDArray[np.float64]
     scale: NDArray[np.float64]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of the array of all maps: (nodes of all levels, components)."""
-        return self.operators.shape[0] * self.operators.shape[2], len(self.components)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the operator."""
         return self.operators.nbytes
 
-    def spread(self, lattice: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the maps of lattice weights (nv, nu): shape (nodes, components)."""
+    def add_dose(
+        self,
+        lattice: NDArray[np.float32],
+        u_mm: NDArray[np.float32],
+        v_mm: NDArray[np.float32],
+        log_scale: NDArray[np.float32],
+        amplitude: NDArray[np.float32],
+        dose: NDArray[np.float32],
+    ) -> None:
+        """Add what lattice weights (nv, nu) give to voxels."""
         rows, columns = self.block_shape
         padded = np.zeros((rows * self.fold, columns * self.fold), dtype=np.float32)
         padded[: lattice.shape[0], : lattice.shape[1]] = lattice
-        blocks = padded.reshape(rows, self.fold, columns, self.fold).sum(axis=(1, 3)).ravel() / self.fold**2
-        maps = self.operators @ blocks
-        return np.ascontiguousarray(maps.transpose(0, 2, 1).reshape(self.shape))
+        blocks = padded.reshape(rows, self.fold, columns, self.fold).sum(axis=(1, 3)).ravel() / np.float32(self.fold**2)
+        maps = np.ascontiguousarray((self.operators @ blocks).transpose(2, 0, 1))
+        add_tail(maps, self.nodes, self.scale, u_mm, v_mm, log_scale, amplitude, dose)
 
-    def gather(self, maps: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-        """Return the transpose of :meth:`spread`: values on a lattice of ``shape`` (nv, nu)."""
+    def backproject(
+        self,
+        voxel_values: NDArray[np.float32],
+        u_mm: NDArray[np.float32],
+        v_mm: NDArray[np.float32],
+        log_scale: NDArray[np.float32],
+        amplitude: NDArray[np.float32],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.float64]:
+        """Return the transpose of :meth:`add_dose`: values on a lattice of ``shape`` (nv, nu)."""
         levels, components, nodes, _ = self.operators.shape
-        values = maps.reshape(levels, nodes, components).transpose(0, 2, 1)[:, :, None, :] @ self.operators
-        blocks = values.sum(axis=(0, 1, 2)).reshape(self.block_shape) / self.fold**2
-        return np.repeat(np.repeat(blocks, self.fold, axis=0), self.fold, axis=1)[: shape[0], : shape[1]]
+        partial = np.zeros((SHARES, nodes, levels, components))
+        gather_tail(voxel_values, self.nodes, self.scale, u_mm, v_mm, log_scale, amplitude, partial)
+        maps = partial.sum(axis=0).transpose(1, 2, 0)[:, :, None, :]
+        # One level at a time: matmul would widen the whole operator to double precision at once.
+        blocks = sum((level @ operator).sum(axis=(0, 1)) for level, operator in zip(maps, self.operators, strict=True))
+        spread = np.asarray(blocks).reshape(self.block_shape) / self.fold**2
+        return np.repeat(np.repeat(spread, self.fold, axis=0), self.fold, axis=1)[: shape[0], : shape[1]]
 
 
 def tail_maps(
@@ -131,14 +151,81 @@ def tail_maps(
     outside = (away > stored_mm).astype(np.float32)
     product = cumulative[1][:, :, :, None, :, None] * cumulative[0][:, :, None, :, None, :]
     operators = (product * outside).reshape(count, len(components), len(nodes[1]) * len(nodes[0]), -1)
-    levels = np.empty((count, 6))
-    levels[:] = nodes[0][0], nodes[1][0], 1 / NODE_MM, len(nodes[1]), len(nodes[0]), 0
-    levels[:, 5] = np.arange(count) * len(nodes[1]) * len(nodes[0])
     return TailMaps(
         components,
         np.ascontiguousarray(operators),
         (blocks[1], blocks[0]),
         fold,
-        levels,
+        np.array([nodes[0][0], nodes[1][0], 1 / NODE_MM, len(nodes[1]), len(nodes[0])]),
         np.array([low_scale, level_step]),
     )
+
+
+@kernel()
+def _place(nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any) -> Any:
+    """Return whether a voxel is on the maps, its lower node, level, and the fractions along v, u and log s."""
+    x = np.float32((u - nodes[0]) * nodes[2])
+    y = np.float32((v - nodes[1]) * nodes[2])
+    z = np.float32((log_scale - scale[0]) / scale[1])
+    j, i = np.int32(y), np.int32(x)
+    on_map = x >= 0 and y >= 0 and j < np.int32(nodes[3]) - 1 and i < np.int32(nodes[4]) - 1
+    z = max(z, np.float32(0.0))
+    return on_map, j, i, np.int32(z), y - np.float32(j), x - np.float32(i), z
+
+
+@kernel(parallel=True)
+def add_tail(
+    maps: Any, nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, dose: Any
+) -> None:
+    """Add Σ amplitude × interpolated map to every voxel; ``maps`` (nodes, levels, components)."""
+    columns = np.int32(nodes[4])
+    top = np.int32(maps.shape[1] - 2)
+    one = np.uintp(1)
+    for n in prange(dose.shape[0]):
+        on_map, j, i, k, fy, fx, z = _place(nodes, scale, u[n], v[n], log_scale[n])
+        if on_map:
+            k = min(k, top)
+            fz = min(z - np.float32(k), np.float32(1.0))
+            at, level = np.uintp(j * columns + i), np.uintp(k)
+            below = at + np.uintp(columns)
+            total = np.float32(0.0)
+            for c in range(np.uintp(maps.shape[2])):
+                part = np.float32(0.0)
+                for step in range(2):
+                    here = level + np.uintp(step)
+                    weight = fz if step else np.float32(1.0) - fz
+                    near = maps[at, here, c] + fx * (maps[at + one, here, c] - maps[at, here, c])
+                    far = maps[below, here, c] + fx * (maps[below + one, here, c] - maps[below, here, c])
+                    part += weight * (near + fy * (far - near))
+                total += amplitude[n, c] * part
+            dose[n] += total
+
+
+@kernel(parallel=True)
+def gather_tail(
+    values: Any, nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, partial: Any
+) -> None:
+    """Transpose of :func:`add_tail`; ``partial`` (shares, nodes, levels, components), one share per block of voxels."""
+    shares, count = partial.shape[0], values.shape[0]
+    columns = np.int32(nodes[4])
+    top = np.int32(partial.shape[2] - 2)
+    one = np.uintp(1)
+    for share in prange(shares):
+        maps = partial[share]
+        for n in range(share * count // shares, (share + 1) * count // shares):
+            on_map, j, i, k, fy, fx, z = _place(nodes, scale, u[n], v[n], log_scale[n])
+            if on_map:
+                k = min(k, top)
+                fz = min(z - np.float32(k), np.float32(1.0))
+                at, level = np.uintp(j * columns + i), np.uintp(k)
+                below = at + np.uintp(columns)
+                for c in range(np.uintp(maps.shape[2])):
+                    value = values[n] * amplitude[n, c]
+                    for step in range(2):
+                        here = level + np.uintp(step)
+                        part = value * (fz if step else np.float32(1.0) - fz)
+                        near, far = part * (np.float32(1.0) - fy), part * fy
+                        maps[at, here, c] += near * (np.float32(1.0) - fx)
+                        maps[at + one, here, c] += near * fx
+                        maps[below, here, c] += far * (np.float32(1.0) - fx)
+                        maps[below + one, here, c] += far * fx

@@ -104,7 +104,7 @@ def cast_ray(
     """
     top, step, sad = geometry[3], geometry[4], geometry[5]
     planes = depth.shape[0]
-    length = step * np.sqrt(1.0 + (u * u + v * v) / (sad * sad))
+    per_plane = step * np.sqrt(1.0 + (u * u + v * v) / (sad * sad))
     # A ray is a straight line in index space too: its first sample and the step to the next.
     z = top - 0.5 * step
     x, y = u * (sad - z) / sad, v * (sad - z) / sad
@@ -115,9 +115,9 @@ def cast_ray(
     di = a[0, 0] * dx + a[0, 1] * dy - a[0, 2] * step
     dj = a[1, 0] * dx + a[1, 1] * dy - a[1, 2] * step
     dk = a[2, 0] * dx + a[2, 1] * dy - a[2, 2] * step
-    total = 0.0
-    near_mean, far_mean = 1.0, 1.0
-    keep_near, keep_far = keep[0], keep[1]
+    total, near_mean, far_mean = np.float32(0.0), np.float32(1.0), np.float32(1.0)
+    keep_near, keep_far = np.float32(keep[0]), np.float32(keep[1])
+    new_near, new_far, length = np.float32(1.0 - keep[0]), np.float32(1.0 - keep[1]), np.float32(per_plane)
     skin = planes
     first, last = _inside(k, dk, shape[0] - 1.0, 0, planes - 1)
     first, last = _inside(j, dj, shape[1] - 1.0, first, last)
@@ -132,11 +132,11 @@ def cast_ray(
         along = np.float32(n - first)
         value = _sample(flat, below_k, below_j, k0 + along * dk0, j0 + along * dj0, i0 + along * di0)
         total += value * length
-        if skin == planes and (value >= SKIN_LEVEL or total > LIGHT_SKIN_MM):
+        if skin == planes and (value >= np.float32(SKIN_LEVEL) or total > np.float32(LIGHT_SKIN_MM)):
             skin = n
         if n >= skin + skin_planes:
-            near_mean = keep_near * near_mean + (1.0 - keep_near) * value
-            far_mean = keep_far * far_mean + (1.0 - keep_far) * value
+            near_mean = keep_near * near_mean + new_near * value
+            far_mean = keep_far * far_mean + new_far * value
         depth[n + 1] = total
         near[n + 1] = near_mean
         far[n + 1] = far_mean

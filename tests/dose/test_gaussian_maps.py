@@ -57,7 +57,7 @@ def test_gather_is_the_transpose_of_spread_and_add() -> None:
         partial = np.zeros((4, *maps.shape))
         gather_map(values, maps.levels, maps.scale, *seen, partial)
         forward = float(dose.astype(float) @ values)
-        backward = float(np.sum(maps.gather(partial.sum(axis=0), weights.shape) * weights))
+        backward = float(np.sum(maps.gather(partial.sum(axis=0)) * weights))
         assert forward == pytest.approx(backward, abs=2e-6 * float(np.abs(dose) @ np.abs(values)))
 
 
