@@ -37,6 +37,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +51,7 @@ from imrt_core.patient import Grid, PlanError, Volume
 from ._influence_kernels import voxel_points
 from .bixels import Bixels
 from .influence_block import STORAGES, BeamBlock, Storage, beam_block
+from .influence_store import read_matrix, write_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +144,35 @@ class InfluenceMatrix:
     def as_scipy(self) -> sparse.csr_array:
         """Return A explicitly, with what is not stored: nearly dense, for tests and small cases."""
         return sparse.csr_array(np.concatenate([block.explicit(self.shape[0]) for block in self.blocks], axis=1))
+
+    def save(self, path: str | Path) -> None:
+        """Write the matrix to one file, which appears whole or not at all (:mod:`imrt_core.dose.influence_store`)."""
+        write_matrix(
+            Path(path),
+            blocks=self.blocks,
+            voxels=self.voxels,
+            dose_grid=self.dose_grid,
+            model_name=self.model_name,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, model_name: str | None = None) -> InfluenceMatrix:
+        """Map a saved matrix into memory.
+
+        Parameters
+        ----------
+        path : str or Path
+            File of :meth:`save`.
+        model_name : str or None
+            Name and version of the beam model that it must be of, for example
+            ``f"{machine.model.name} {machine.model.version}"``; None takes any.
+
+        Raises
+        ------
+        PlanError
+            If the file is not an influence matrix, is of another version or beam model, or is not complete.
+        """
+        return cls(**read_matrix(Path(path), model_name=model_name))
 
     def _checked(self, values: ArrayLike, count: int, what: str) -> NDArray[np.float32]:
         array = np.ascontiguousarray(values, dtype=np.float32)
