@@ -9,6 +9,7 @@ isocentre plane, and the density that was traced.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import time
 
@@ -73,6 +74,8 @@ def main() -> None:
         origin=np.asarray(grid.origin),
         direction=np.asarray(grid.direction),
         rays=np.array(rays, dtype=float),
+        gantry_deg=np.array(GANTRY_DEG, dtype=float),
+        threads=len(os.sched_getaffinity(0)),
         isocentres=np.array([beam.iso_center for beam in steering.beams], dtype=float),
         sad=np.array([beam.sad for beam in steering.beams], dtype=float),
         density=sitk.GetArrayFromImage(density).astype(np.float32),

@@ -129,32 +129,39 @@ def _voxel_row(
 ) -> None:
     """All entries of one voxel, run after run.
 
-    ``runs`` (n, 3): row, first and last + 1 column of each run, rows ascending; ``room`` (3, …): for profiles.
+    ``runs`` (n, 3): row, first and last + 1 column of each run, rows ascending; ``room`` (5, …): for profiles.
     """
     row_values[:] = 0.0
     top, bottom = runs[0, 0], runs[runs.shape[0] - 1, 0] + 1
     left, right = runs[0, 1], runs[0, 2]
     for run in range(1, runs.shape[0]):
         left, right = min(left, runs[run, 1]), max(right, runs[run, 2])
-    edge = room[0]
-    for k in range(sigma.shape[0]):
-        across_u, across_v = room[1], room[2]
-        begin, end = _touched(u, sigma[k], width, first[0], left, right)
-        lower, upper = _touched(v, sigma[k], width, first[1], top, bottom)
+    edge, u_a, v_a, u_b, v_b = room[0], room[1], room[2], room[3], room[4]
+    components = sigma.shape[0]
+    # Two components of similar width at a time: half the walks over the runs.
+    for one in range(0, components, 2):
+        other = min(one + 1, components - 1)
+        widest = max(sigma[one], sigma[other])
+        begin, end = _touched(u, widest, width, first[0], left, right)
+        lower, upper = _touched(v, widest, width, first[1], top, bottom)
         if begin >= end or lower >= upper:
             continue
-        per_mm = np.float32(1.0) / sigma[k]
-        _profile(cdf, u, per_mm, first[0], width, begin, end, edge, across_u)
-        _profile(cdf, v, per_mm, first[1], width, lower, upper, edge, across_v)
+        _profile(cdf, u, np.float32(1.0) / sigma[one], first[0], width, begin, end, edge, u_a)
+        _profile(cdf, v, np.float32(1.0) / sigma[one], first[1], width, lower, upper, edge, v_a)
+        of_other = np.float32(0.0)
+        if other != one:
+            of_other = amplitude[other]
+        _profile(cdf, u, np.float32(1.0) / sigma[other], first[0], width, begin, end, edge, u_b)
+        _profile(cdf, v, np.float32(1.0) / sigma[other], first[1], width, lower, upper, edge, v_b)
         entry = np.uintp(0)
         for run in range(np.uintp(runs.shape[0])):
             row, start, stop = runs[run, 0], runs[run, 1], runs[run, 2]
             if lower <= row < upper:
-                line = amplitude[k] * across_v[np.uintp(row)]
+                line_a, line_b = amplitude[one] * v_a[np.uintp(row)], of_other * v_b[np.uintp(row)]
                 low, high = max(start, begin), min(stop, end)
                 target, source = entry + np.uintp(low - start), np.uintp(low)
                 for n in range(np.uintp(max(high - low, 0))):
-                    row_values[target + n] += line * across_u[source + n]
+                    row_values[target + n] += line_a * u_a[source + n] + line_b * u_b[source + n]
             entry += np.uintp(stop - start)
     for n in range(np.uintp(row_values.shape[0])):
         row_values[n] *= row_fluence[n]
@@ -203,7 +210,7 @@ def fill_groups(
         widest = max(widest, group_width[g])
     single = np.float32(width)
     for share in prange(SHARES):
-        room = np.empty((3, max(rows, columns) + 1), dtype=np.float32)
+        room = np.empty((5, max(rows, columns) + 1), dtype=np.float32)
         buffer, fluences = np.empty(widest, dtype=np.float32), np.empty(widest, dtype=np.float32)
         all_runs = np.empty((rows, 3), dtype=np.int64)
         for g in range(share, group_width.shape[0], SHARES):
