@@ -46,7 +46,11 @@ def compare_doses(case: Any, ours: NDArray[np.float32]) -> dict[str, float]:
     peer /= peer[near].mean()
     mine = ours.astype(float) / ours[near].mean()
     difference = 100 * np.abs(mine - peer)[peer > 0.1]
-    return {"mean": float(difference.mean()), "p95": float(np.percentile(difference, 95)), "max": float(difference.max())}
+    return {
+        "mean": float(difference.mean()),
+        "p95": float(np.percentile(difference, 95)),
+        "max": float(difference.max()),
+    }
 
 
 def run(grid_mm: float, storage: str, *, bixel_mm: float, cutoff_mm: float, repeats: int) -> dict[str, Any]:
@@ -100,7 +104,18 @@ def run(grid_mm: float, storage: str, *, bixel_mm: float, cutoff_mm: float, repe
 
 def _table(answers: list[dict[str, Any]]) -> Table:
     table = Table(title="Influence matrix, TG-119, 9 beams, ours / pyRadPlan")
-    head = ("grid mm", "entries 10⁶", "seconds", "peer/ours", "CPU s", "peer/ours", "MiB", "compile s", "dose Δ %", "A·w, Aᵀ·g")
+    head = (
+        "grid mm",
+        "entries 10⁶",
+        "seconds",
+        "peer/ours",
+        "CPU s",
+        "peer/ours",
+        "MiB",
+        "compile s",
+        "dose Δ %",
+        "A·w, Aᵀ·g",
+    )
     for column in head:
         table.add_column(column, justify="right")
     for a in answers:

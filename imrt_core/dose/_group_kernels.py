@@ -18,12 +18,15 @@ from ._influence_kernels import CDF_LIMIT, CDF_STEP, FULL_SCALE, _row_run
 
 #: Entries of a voxel are padded to a multiple of this.
 PAD = 16
-#: Shares of the cells in a product, each with a partial sum of its own; fixed, so that sums do not depend on threads.
+#: Shares of the entries in a product, each with a partial sum of its own; fixed, so that sums do not depend on threads.
+#: A share's cells follow one another in memory: the processor reads ahead.
 SHARES = 16
 
 
 @kernel(parallel=True)
-def cell_sizes(shape: Any, cell: Any, reach: float, row_span: Any, width: float, first: Any, runs: Any, size: Any) -> None:
+def cell_sizes(
+    shape: Any, cell: Any, reach: float, row_span: Any, width: float, first: Any, runs: Any, size: Any
+) -> None:
     """Count the runs and bixels of every cell.
 
     ``shape``: rows and columns of cells. ``cell``: BLD X and Y of the lower edge of cell [0, 0], and the cells' side.
@@ -83,7 +86,9 @@ def group_runs(
 
 
 @kernel()
-def _profile(cdf: Any, at: Any, per_mm: Any, first: int, width: Any, low: int, high: int, edge: Any, found: Any) -> None:
+def _profile(
+    cdf: Any, at: Any, per_mm: Any, first: int, width: Any, low: int, high: int, edge: Any, found: Any
+) -> None:
     """Gaussian integrated over cells low … high (exclusive) of a lattice, seen from ``at``; ``per_mm`` = 1 / sigma.
 
     ``edge`` is room for the normal distribution at the cells' edges.
@@ -129,39 +134,32 @@ def _voxel_row(
 ) -> None:
     """All entries of one voxel, run after run.
 
-    ``runs`` (n, 3): row, first and last + 1 column of each run, rows ascending; ``room`` (5, …): for profiles.
+    ``runs`` (n, 3): row, first and last + 1 column of each run, rows ascending; ``room`` (3, …): for profiles.
     """
     row_values[:] = 0.0
     top, bottom = runs[0, 0], runs[runs.shape[0] - 1, 0] + 1
     left, right = runs[0, 1], runs[0, 2]
     for run in range(1, runs.shape[0]):
         left, right = min(left, runs[run, 1]), max(right, runs[run, 2])
-    edge, u_a, v_a, u_b, v_b = room[0], room[1], room[2], room[3], room[4]
-    components = sigma.shape[0]
-    # Two components of similar width at a time: half the walks over the runs.
-    for one in range(0, components, 2):
-        other = min(one + 1, components - 1)
-        widest = max(sigma[one], sigma[other])
-        begin, end = _touched(u, widest, width, first[0], left, right)
-        lower, upper = _touched(v, widest, width, first[1], top, bottom)
+    edge = room[0]
+    for k in range(sigma.shape[0]):
+        across_u, across_v = room[1], room[2]
+        begin, end = _touched(u, sigma[k], width, first[0], left, right)
+        lower, upper = _touched(v, sigma[k], width, first[1], top, bottom)
         if begin >= end or lower >= upper:
             continue
-        _profile(cdf, u, np.float32(1.0) / sigma[one], first[0], width, begin, end, edge, u_a)
-        _profile(cdf, v, np.float32(1.0) / sigma[one], first[1], width, lower, upper, edge, v_a)
-        of_other = np.float32(0.0)
-        if other != one:
-            of_other = amplitude[other]
-        _profile(cdf, u, np.float32(1.0) / sigma[other], first[0], width, begin, end, edge, u_b)
-        _profile(cdf, v, np.float32(1.0) / sigma[other], first[1], width, lower, upper, edge, v_b)
+        per_mm = np.float32(1.0) / sigma[k]
+        _profile(cdf, u, per_mm, first[0], width, begin, end, edge, across_u)
+        _profile(cdf, v, per_mm, first[1], width, lower, upper, edge, across_v)
         entry = np.uintp(0)
         for run in range(np.uintp(runs.shape[0])):
             row, start, stop = runs[run, 0], runs[run, 1], runs[run, 2]
             if lower <= row < upper:
-                line_a, line_b = amplitude[one] * v_a[np.uintp(row)], of_other * v_b[np.uintp(row)]
+                line = amplitude[k] * across_v[np.uintp(row)]
                 low, high = max(start, begin), min(stop, end)
                 target, source = entry + np.uintp(low - start), np.uintp(low)
                 for n in range(np.uintp(max(high - low, 0))):
-                    row_values[target + n] += line_a * u_a[source + n] + line_b * u_b[source + n]
+                    row_values[target + n] += line * across_u[source + n]
             entry += np.uintp(stop - start)
     for n in range(np.uintp(row_values.shape[0])):
         row_values[n] *= row_fluence[n]
@@ -191,6 +189,7 @@ def fill_groups(
     run_length: Any,
     group_width: Any,
     entry_pointer: Any,
+    share_pointer: Any,
     first: Any,
     width: float,
     fluence: Any,
@@ -209,11 +208,11 @@ def fill_groups(
     for g in range(group_width.shape[0]):
         widest = max(widest, group_width[g])
     single = np.float32(width)
-    for share in prange(SHARES):
-        room = np.empty((5, max(rows, columns) + 1), dtype=np.float32)
+    for share in prange(share_pointer.shape[0] - 1):
+        room = np.empty((3, max(rows, columns) + 1), dtype=np.float32)
         buffer, fluences = np.empty(widest, dtype=np.float32), np.empty(widest, dtype=np.float32)
         all_runs = np.empty((rows, 3), dtype=np.int64)
-        for g in range(share, group_width.shape[0], SHARES):
+        for g in range(share_pointer[share], share_pointer[share + 1]):
             count = np.uintp(group_width[g])
             fluences[:] = 0.0
             runs = all_runs[: run_pointer[g + 1] - run_pointer[g]]
@@ -230,9 +229,7 @@ def fill_groups(
             entry = np.uintp(entry_pointer[g])
             for place in range(voxel_pointer[g], voxel_pointer[g + 1]):
                 n = order[place]
-                _voxel_row(
-                    u[n], v[n], sigma[n], amplitude[n], runs, first, single, cdf, room, fluences, row_values
-                )
+                _voxel_row(u[n], v[n], sigma[n], amplitude[n], runs, first, single, cdf, room, fluences, row_values)
                 factor = np.float32(1.0)
                 scale[place] = factor
                 if quantise:
@@ -270,6 +267,7 @@ def groups_times_weights(
     run_length: Any,
     group_width: Any,
     entry_pointer: Any,
+    share_pointer: Any,
     values: Any,
     scale: Any,
     lattice: Any,
@@ -279,9 +277,9 @@ def groups_times_weights(
     widest = 0
     for g in range(group_width.shape[0]):
         widest = max(widest, group_width[g])
-    for share in prange(SHARES):
+    for share in prange(share_pointer.shape[0] - 1):
         buffer = np.empty(widest, dtype=np.float32)
-        for g in range(share, group_width.shape[0], SHARES):
+        for g in range(share_pointer[share], share_pointer[share + 1]):
             local = buffer[: group_width[g]]
             _gather((run_pointer[g], run_pointer[g + 1]), run_start, run_length, lattice, local)
             entry, count = np.uintp(entry_pointer[g]), np.uintp(group_width[g])
@@ -302,6 +300,7 @@ def groups_transposed(
     run_length: Any,
     group_width: Any,
     entry_pointer: Any,
+    share_pointer: Any,
     values: Any,
     scale: Any,
     voxel_values: Any,
@@ -311,9 +310,9 @@ def groups_transposed(
     widest = 0
     for g in range(group_width.shape[0]):
         widest = max(widest, group_width[g])
-    for share in prange(SHARES):
+    for share in prange(share_pointer.shape[0] - 1):
         buffer = np.empty(widest, dtype=np.float32)
-        for g in range(share, group_width.shape[0], SHARES):
+        for g in range(share_pointer[share], share_pointer[share + 1]):
             local = buffer[: group_width[g]]
             local[:] = 0.0
             entry, count = np.uintp(entry_pointer[g]), np.uintp(group_width[g])

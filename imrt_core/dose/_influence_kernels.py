@@ -34,6 +34,16 @@ def voxel_points(voxels: Any, rows: int, columns: int, lps_from_index: Any, poin
             points[n, axis] = a[axis, 0] * i + a[axis, 1] * j + a[axis, 2] * k + a[axis, 3]
 
 
+@kernel(parallel=True)
+def kernel_widths(log_near: Any, log_far: Any, widths: Any, is_near: Any, source: Any, found: Any) -> None:
+    """σ_k of every voxel, √(source² + (s·w_k)²), with s of the near or the far mean density."""
+    for n in prange(found.shape[0]):
+        near, far = np.exp(log_near[n]), np.exp(log_far[n])
+        for k in range(widths.shape[0]):
+            scaled = (near if is_near[k] else far) * widths[k]
+            found[n, k] = np.sqrt(source * source + scaled * scaled)
+
+
 @kernel()
 def _row_run(u: float, v: float, reach: float, row: int, lattice: Any, width: float, first_u: int, first_v: int) -> Any:
     """Columns from … to (exclusive) of one lattice row whose centres lie within the reach of (u, v)."""

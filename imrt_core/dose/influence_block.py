@@ -13,6 +13,7 @@ from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.machine import BeamModel
 from imrt_core.patient import GeometryError, PlanError
 
+from ._influence_kernels import kernel_widths
 from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .bixels import Bixels
 from .gaussian_maps import GaussianMaps, gaussian_maps
@@ -192,12 +193,9 @@ def _hybrid(
 def _sigma(state: BeamState, model: BeamModel, components: tuple[int, ...]) -> NDArray[np.float32]:
     """Widths on the isocentre plane, shape (voxels, components)."""
     found = np.empty((len(state.u_mm), len(components)), dtype=np.float32)
-    scales: dict[bool, NDArray[np.float32]] = {}
-    for place, n in enumerate(components):
-        near = model.kernel_width_mm[n] <= ELECTRON_WIDTH_MM
-        if near not in scales:
-            scales[near] = np.exp(state.log_scale(model, n))
-        found[:, place] = np.hypot(np.float32(model.source_sigma_mm), scales[near] * np.float32(model.kernel_width_mm[n]))
+    widths = np.array([model.kernel_width_mm[n] for n in components], dtype=np.float32)
+    near = widths <= ELECTRON_WIDTH_MM
+    kernel_widths(state.log_scale_near, state.log_scale_far, widths, near, np.float32(model.source_sigma_mm), found)
     return found
 
 

@@ -85,7 +85,7 @@ class StoredGroups:
 
     def _layout(self) -> tuple[NDArray[np.int32] | NDArray[np.int64], ...]:
         runs = self.run_pointer, self.run_start, self.run_length
-        return self.order, self.voxel_pointer, *runs, self.group_width, self.entry_pointer
+        return self.order, self.voxel_pointer, *runs, self.group_width, self.entry_pointer, _shares(self.entry_pointer)
 
     def add_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add A·w for w on the flattened lattice."""
@@ -107,6 +107,12 @@ class StoredGroups:
             block = self.values[self.entry_pointer[g] : self.entry_pointer[g + 1]].reshape(-1, width)
             found[np.ix_(self.order[rows], at)] = block[:, : len(at)] * self.scale[rows, None]
         return found
+
+
+def _shares(entry_pointer: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return where the groups of each share begin: shares of about equally many entries."""
+    wanted = entry_pointer[-1] * np.arange(kernels.SHARES + 1) // kernels.SHARES
+    return np.searchsorted(entry_pointer, wanted).astype(np.int64)
 
 
 def stored_radius_mm(cutoff_mm: float, bixel_mm: float) -> float:
@@ -183,6 +189,7 @@ def stored_groups(
         run_length,
         group_width,
         entry_pointer,
+        _shares(entry_pointer),
         lattice.first,
         width,
         lattice.fluence,

@@ -162,42 +162,47 @@ def tail_maps(
 
 
 @kernel()
-def _place(nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any) -> Any:
-    """Return whether a voxel is on the maps, its lower node, level, and the fractions along v, u and log s."""
-    x = np.float32((u - nodes[0]) * nodes[2])
-    y = np.float32((v - nodes[1]) * nodes[2])
-    z = np.float32((log_scale - scale[0]) / scale[1])
-    j, i = np.int32(y), np.int32(x)
-    on_map = x >= 0 and y >= 0 and j < np.int32(nodes[3]) - 1 and i < np.int32(nodes[4]) - 1
-    z = max(z, np.float32(0.0))
-    return on_map, j, i, np.int32(z), y - np.float32(j), x - np.float32(i), z
+def _grid(nodes: Any, scale: Any) -> Any:
+    """Numbers of the node grid in single precision, to be kept in registers."""
+    origin = np.float32(nodes[0]), np.float32(nodes[1])
+    size = np.int32(nodes[3]), np.int32(nodes[4])
+    return origin[0], origin[1], np.float32(nodes[2]), size[0], size[1], np.float32(scale[0]), np.float32(1 / scale[1])
+
+
+@kernel()
+def _place(grid: Any, top: Any, u: Any, v: Any, log_scale: Any) -> Any:
+    """Return whether a voxel is on the maps, its lower node and level, and the fractions along v, u and log s."""
+    u0, v0, per_mm, rows, columns, lowest, per_level = grid
+    x, y = (u - u0) * per_mm, (v - v0) * per_mm
+    z = max((log_scale - lowest) * per_level, np.float32(0.0))
+    j, i, k = np.int32(y), np.int32(x), min(np.int32(z), top)
+    on_map = x >= 0 and y >= 0 and j < rows - 1 and i < columns - 1
+    fz = min(z - np.float32(k), np.float32(1.0))
+    return on_map, np.uintp(j * columns + i), np.uintp(k), y - np.float32(j), x - np.float32(i), fz
 
 
 @kernel(parallel=True)
-def add_tail(
-    maps: Any, nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, dose: Any
-) -> None:
+def add_tail(maps: Any, nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, dose: Any) -> None:
     """Add Σ amplitude × interpolated map to every voxel; ``maps`` (nodes, levels, components)."""
-    columns = np.int32(nodes[4])
+    grid = _grid(nodes, scale)
+    components, stride = np.uintp(maps.shape[2]), np.uintp(maps.shape[1] * maps.shape[2])
+    row = np.uintp(grid[4]) * stride
     top = np.int32(maps.shape[1] - 2)
-    one = np.uintp(1)
+    flat = maps.reshape(maps.size)
     for n in prange(dose.shape[0]):
-        on_map, j, i, k, fy, fx, z = _place(nodes, scale, u[n], v[n], log_scale[n])
+        on_map, node, level, fy, fx, fz = _place(grid, top, u[n], v[n], log_scale[n])
         if on_map:
-            k = min(k, top)
-            fz = min(z - np.float32(k), np.float32(1.0))
-            at, level = np.uintp(j * columns + i), np.uintp(k)
-            below = at + np.uintp(columns)
+            at = node * stride + level * components
             total = np.float32(0.0)
-            for c in range(np.uintp(maps.shape[2])):
-                part = np.float32(0.0)
-                for step in range(2):
-                    here = level + np.uintp(step)
-                    weight = fz if step else np.float32(1.0) - fz
-                    near = maps[at, here, c] + fx * (maps[at + one, here, c] - maps[at, here, c])
-                    far = maps[below, here, c] + fx * (maps[below + one, here, c] - maps[below, here, c])
-                    part += weight * (near + fy * (far - near))
-                total += amplitude[n, c] * part
+            for c in range(components):
+                low, high = at + c, at + c + components
+                near = flat[low] + fx * (flat[low + stride] - flat[low])
+                far = flat[low + row] + fx * (flat[low + row + stride] - flat[low + row])
+                below = near + fy * (far - near)
+                near = flat[high] + fx * (flat[high + stride] - flat[high])
+                far = flat[high + row] + fx * (flat[high + row + stride] - flat[high + row])
+                above = near + fy * (far - near)
+                total += amplitude[n, c] * (below + fz * (above - below))
             dose[n] += total
 
 
@@ -206,26 +211,28 @@ def gather_tail(
     values: Any, nodes: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, partial: Any
 ) -> None:
     """Transpose of :func:`add_tail`; ``partial`` (shares, nodes, levels, components), one share per block of voxels."""
+    grid = _grid(nodes, scale)
     shares, count = partial.shape[0], values.shape[0]
-    columns = np.int32(nodes[4])
+    components, stride = np.uintp(partial.shape[3]), np.uintp(partial.shape[2] * partial.shape[3])
+    row = np.uintp(grid[4]) * stride
     top = np.int32(partial.shape[2] - 2)
-    one = np.uintp(1)
+    one = np.float32(1.0)
     for share in prange(shares):
-        maps = partial[share]
+        flat = partial[share].reshape(partial[share].size)
         for n in range(share * count // shares, (share + 1) * count // shares):
-            on_map, j, i, k, fy, fx, z = _place(nodes, scale, u[n], v[n], log_scale[n])
+            on_map, node, level, fy, fx, fz = _place(grid, top, u[n], v[n], log_scale[n])
             if on_map:
-                k = min(k, top)
-                fz = min(z - np.float32(k), np.float32(1.0))
-                at, level = np.uintp(j * columns + i), np.uintp(k)
-                below = at + np.uintp(columns)
-                for c in range(np.uintp(maps.shape[2])):
+                at = node * stride + level * components
+                for c in range(components):
                     value = values[n] * amplitude[n, c]
-                    for step in range(2):
-                        here = level + np.uintp(step)
-                        part = value * (fz if step else np.float32(1.0) - fz)
-                        near, far = part * (np.float32(1.0) - fy), part * fy
-                        maps[at, here, c] += near * (np.float32(1.0) - fx)
-                        maps[at + one, here, c] += near * fx
-                        maps[below, here, c] += far * (np.float32(1.0) - fx)
-                        maps[below + one, here, c] += far * fx
+                    low, high = at + c, at + c + components
+                    near, far = value * (one - fy), value * fy
+                    a, b, d, e = near * (one - fx), near * fx, far * (one - fx), far * fx
+                    flat[low] += a * (one - fz)
+                    flat[low + stride] += b * (one - fz)
+                    flat[low + row] += d * (one - fz)
+                    flat[low + row + stride] += e * (one - fz)
+                    flat[high] += a * fz
+                    flat[high + stride] += b * fz
+                    flat[high + row] += d * fz
+                    flat[high + row + stride] += e * fz

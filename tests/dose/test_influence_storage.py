@@ -299,5 +299,11 @@ def test_an_unknown_storage_is_refused() -> None:
     bixels = [Bixels(5.0, np.array([[0, 0]]))]
     with pytest.raises(PlanError, match="storage"):
         influence_matrix(
-            red, BEAMS[:1], MACHINE, bixels=bixels, voxels=[9000], dose_grid=red.grid, storage="float16"  # type: ignore[arg-type]
+            red,
+            BEAMS[:1],
+            MACHINE,
+            bixels=bixels,
+            voxels=[9000],
+            dose_grid=red.grid,
+            storage="float16",  # type: ignore[arg-type]
         )
