@@ -68,9 +68,9 @@ def tg119(folder: Path) -> Case:
         hu, table = file["hu"].transpose(2, 0, 1), file["hlut"]
         target = file["mask_OuterTarget"].transpose(2, 0, 1)
         origin = (float(file["x"][0]), float(file["y"][0]), float(file["z"][0]))
-        spacing = tuple(float(v) for v in file["res"])
+        dx, dy, dz = (float(v) for v in file["res"])
     red = np.interp(hu, table[:, 0], table[:, 1]).astype(np.float32)
-    grid = Grid(red.shape, spacing, origin)
+    grid = Grid(red.shape, (dx, dy, dz), origin)
     return _case(Volume(red, grid), Volume(target.astype(np.float32), grid))
 
 
@@ -177,7 +177,11 @@ def main() -> None:
         for storage in options.storages:
             settings: dict[str, Any] = {"grid_mm": 2.5, "bixel_mm": 2.5, "beams": 9, "storage": storage}
             points.append(measure(case, "head-and-neck", **settings, repeats=1))
-    answer = {"schema_version": 1, "threads": numba.get_num_threads(), "points": [asdict(p) for p in points]}
+    answer: dict[str, Any] = {
+        "schema_version": 1,
+        "threads": numba.get_num_threads(),
+        "points": [asdict(p) for p in points],
+    }
     if options.save:
         if options.only_head_and_neck and options.save.exists():
             kept = [p for p in json.loads(options.save.read_text())["points"] if p["sweep"] != "head-and-neck"]

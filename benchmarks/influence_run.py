@@ -17,21 +17,25 @@ import numba
 import numpy as np
 
 from benchmarks.bandwidth import read_bandwidth_gb_s
-from imrt_core.dose import BeamGeometry, Bixels, InfluenceMatrix, influence_matrix
+from imrt_core.dose import BeamGeometry, Bixels, InfluenceMatrix, Storage, influence_matrix
 from imrt_core.machine import load_machine
 from imrt_core.patient import Grid, Volume
 
 
-def compute(case: Any, storage: str, *, bixel_mm: float, cutoff_mm: float) -> InfluenceMatrix:
+def _triple(values: Any) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
+def compute(case: Any, storage: Storage, *, bixel_mm: float, cutoff_mm: float) -> InfluenceMatrix:
     """Compute our matrix of the peer's case: its density, voxels, isocentre and bixel positions."""
     density = case["density"]
-    spacing, origin = (tuple(float(v) for v in case[name]) for name in ("density_spacing", "density_origin"))
-    red = Volume(density, Grid(density.shape, spacing, origin))
+    red = Volume(density, Grid(density.shape, _triple(case["density_spacing"]), _triple(case["density_origin"])))
     nx, ny, nz = (int(n) for n in case["dimensions"])
-    grid = Grid((nz, ny, nx), *(tuple(float(v) for v in case[name]) for name in ("resolution", "origin")))
+    grid = Grid((nz, ny, nx), _triple(case["resolution"]), _triple(case["origin"]))
     beams, bixels = [], []
     for number, gantry in enumerate(case["gantry_deg"]):
-        isocentre = tuple(float(v) for v in case["isocentres"][number])
+        isocentre = _triple(case["isocentres"][number])
         beams.append(BeamGeometry(float(gantry), isocentre, "HFS", sad_mm=float(case["sad"][number])))
         # The peer's bixels are centred on whole multiples of the width, ours half way between: moved by half of one.
         positions = case["rays"][case["rays"][:, 0] == number, 1:]

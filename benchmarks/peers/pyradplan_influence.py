@@ -1,6 +1,6 @@
 """Run inside the peer's own environment: pyRadPlan's dose-influence matrix of TG-119, its figures and its dose.
 
-``python pyradplan_influence.py OUT.npz --grid-mm 5``; called by :mod:`benchmarks.influence`. It imports nothing of ours.
+``python pyradplan_influence.py OUT.npz --grid-mm 5``; called by :mod:`benchmarks.influence`. Imports nothing of ours.
 The file holds nnz, seconds (the dose-influence call, steering apart), CPU seconds, bytes of the matrix and of the
 process, the unit-weight dose on the dose grid, the voxels inside the contours, the position of every bixel on the
 isocentre plane, and the density that was traced.
@@ -12,9 +12,10 @@ import argparse
 import os
 import resource
 import time
+from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK
 from pyRadPlan import PhotonPlan, calc_dose_influence, generate_stf, load_tg119
 from pyRadPlan.dose import engines
 
@@ -39,12 +40,12 @@ def main() -> None:
     resolution = dict.fromkeys("xyz", options.grid_mm)
     plan.prop_dose_calc = {"dose_grid": {"resolution": resolution}, "geometric_lateral_cutoff": options.cutoff_mm}
     steering = generate_stf(ct, cst, plan)
-    kept: dict[str, object] = {}
+    kept: dict[str, Any] = {}
     # The engine is remembered so that its voxels and densities can be handed over; nothing of it is changed.
     original = engines.get_engine
     import pyRadPlan.dose._calc_dose as caller
 
-    def remember(pln: object) -> object:
+    def remember(pln: Any) -> Any:
         kept["engine"] = original(pln)
         return kept["engine"]
 
@@ -78,7 +79,7 @@ def main() -> None:
         threads=len(os.sched_getaffinity(0)),
         isocentres=np.array([beam.iso_center for beam in steering.beams], dtype=float),
         sad=np.array([beam.sad for beam in steering.beams], dtype=float),
-        density=sitk.GetArrayFromImage(density).astype(np.float32),
+        density=SimpleITK.GetArrayFromImage(density).astype(np.float32),
         density_spacing=np.array(density.GetSpacing()),
         density_origin=np.array(density.GetOrigin()),
     )

@@ -173,7 +173,7 @@ def _largest(row: Any) -> Any:
     for quarter in range(np.uintp(row.shape[0] // 4)):
         i = np.uintp(4) * quarter
         a, b, c, d = max(a, row[i]), max(b, row[i + one]), max(c, row[i + two]), max(d, row[i + three])
-    return max(max(a, b), max(c, d))
+    return max(a, b, c, d)
 
 
 @kernel(parallel=True)

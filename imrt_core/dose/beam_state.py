@@ -110,7 +110,7 @@ def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float
 
 @kernel()
 def sort_by_key(key: Any, start: Any, order: Any) -> None:
-    """Counting sort: ``order[start[k]:start[k + 1]]`` are the positions of key k, ascending; negative keys left out.
+    """Sort by counting: ``order[start[k]:start[k + 1]]`` are the positions of key k, ascending; negative keys left out.
 
     ``start`` (keys + 1,) must come in as zeros; ``order`` must hold all that is kept.
     """

@@ -11,8 +11,8 @@ density [1]_), ρ being the mean relative electron density upstream, limited to 
 components (secondary electrons), over 100 mm for the wide ones (scattered photons). Structures beside the ray are not
 seen and backscatter does not change: in and behind lung expect errors of several percent (``docs/physics.md``).
 
-*Storage.* A choice of what is kept entry by entry; whatever is not comes from operators on coarse maps. Both parts enter
-``dose`` and ``backproject`` from the same copy, so nothing of the open field's scatter is lost.
+*Storage.* A choice of what is kept entry by entry; whatever is not comes from operators on coarse maps. Both parts
+enter ``dose`` and ``backproject`` from the same copy, so nothing of the open field's scatter is lost.
 
 ========================  ==============================================================================================
 ``"hybrid"`` (default)    narrow components, float32, within a reach of 3.5 widths of each voxel, never beyond

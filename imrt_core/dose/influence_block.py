@@ -130,6 +130,7 @@ def beam_block(
     fluence = bixels.to_lattice(model.off_axis_fluence(np.linalg.norm(centres, axis=1)))
     lattice = Lattice(np.array(bixels.lower, dtype=np.int64), bixels.width_mm, fluence)
     quantise = storage in ("hybrid-uint16", "uint16")
+    stored: StoredRuns | StoredGroups
     if storage in ("float32", "uint16"):
         stored, wide = _explicit(state, model, bixels, lattice, cutoff_mm, quantise)
     else:
@@ -205,7 +206,7 @@ def _projection(state: BeamState, bixels: Bixels) -> tuple[NDArray[np.float32], 
     return (state.u_mm - u if u else state.u_mm), (state.v_mm - v if v else state.v_mm)
 
 
-def _edges(bixels: Bixels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _edges(bixels: Bixels) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Edges of the lattice in BLD X and Y."""
     u, v = (
         (first + np.arange(count + 1)) * bixels.width_mm + offset

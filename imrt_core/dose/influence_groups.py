@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,18 +84,20 @@ class StoredGroups:
         runs = self.run_start.nbytes + self.run_length.nbytes + self.group_width.nbytes
         return pointers + runs + self.order.nbytes + self.values.nbytes + self.scale.nbytes
 
-    def _layout(self) -> tuple[NDArray[np.int32] | NDArray[np.int64], ...]:
+    def _with(self, *operands: Any) -> tuple[Any, ...]:
+        """Arguments of a product's kernel."""
         runs = self.run_pointer, self.run_start, self.run_length
-        return self.order, self.voxel_pointer, *runs, self.group_width, self.entry_pointer, _shares(self.entry_pointer)
+        layout = self.order, self.voxel_pointer, *runs, self.group_width, self.entry_pointer
+        return *layout, _shares(self.entry_pointer), self.values, self.scale, *operands
 
     def add_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add A·w for w on the flattened lattice."""
-        kernels.groups_times_weights(*self._layout(), self.values, self.scale, lattice, dose)
+        kernels.groups_times_weights(*self._with(lattice, dose))
 
     def backproject(self, voxel_values: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
         """Return Aᵀ·g on the flattened lattice."""
         partial = np.zeros((kernels.SHARES, cells))
-        kernels.groups_transposed(*self._layout(), self.values, self.scale, voxel_values, partial)
+        kernels.groups_transposed(*self._with(voxel_values, partial))
         return np.asarray(partial.sum(axis=0))
 
     def explicit(self, voxels: int, cells: int) -> NDArray[np.float32]:
@@ -112,7 +115,7 @@ class StoredGroups:
 def _shares(entry_pointer: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where the groups of each share begin: shares of about equally many entries."""
     wanted = entry_pointer[-1] * np.arange(kernels.SHARES + 1) // kernels.SHARES
-    return np.searchsorted(entry_pointer, wanted).astype(np.int64)
+    return np.asarray(np.searchsorted(entry_pointer, wanted), dtype=np.int64)
 
 
 def stored_radius_mm(cutoff_mm: float, bixel_mm: float) -> float:
@@ -174,7 +177,7 @@ def stored_groups(
     kernels.group_runs(
         group_cell, shape, cell, reach, span, nu, width, lattice.first, run_pointer, run_start, run_length
     )
-    values = np.empty(int(entry_pointer[-1]), dtype=np.uint16 if quantise else np.float32)
+    values: NDArray[Any] = np.empty(int(entry_pointer[-1]), dtype=np.uint16 if quantise else np.float32)
     scale = np.empty(len(order), dtype=np.float32)
     cdf = ndtr(np.arange(-CDF_LIMIT, CDF_LIMIT + 2 * CDF_STEP, CDF_STEP)).astype(np.float32)
     kernels.fill_groups(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,17 +50,19 @@ class StoredRuns:
         pointers = self.run_pointer.nbytes + self.entry_pointer.nbytes
         return pointers + self.run_start.nbytes + self.run_length.nbytes + self.values.nbytes + self.scale.nbytes
 
-    def _arrays(self) -> tuple[NDArray[np.generic], ...]:
-        return self.run_pointer, self.entry_pointer, self.run_start, self.run_length, self.values, self.scale
+    def _with(self, *operands: Any) -> tuple[Any, ...]:
+        """Arguments of a product's kernel."""
+        layout = self.run_pointer, self.entry_pointer, self.run_start, self.run_length
+        return *layout, self.values, self.scale, *operands
 
     def add_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add A·w for w on the flattened lattice."""
-        kernels.runs_times_weights(*self._arrays(), lattice, dose)
+        kernels.runs_times_weights(*self._with(lattice, dose))
 
     def backproject(self, voxel_values: NDArray[np.float32], cells: int) -> NDArray[np.float64]:
         """Return Aᵀ·g on the flattened lattice."""
         partial = np.zeros((_BLOCKS, cells))
-        kernels.runs_transposed(*self._arrays(), voxel_values, partial)
+        kernels.runs_transposed(*self._with(voxel_values, partial))
         return np.asarray(partial.sum(axis=0))
 
     def explicit(self, voxels: int, cells: int) -> NDArray[np.float32]:
@@ -106,7 +109,7 @@ def stored_runs(
     entry_pointer = np.concatenate([[0], np.cumsum(entries)])
     run_start = np.empty(int(run_pointer[-1]), dtype=np.int32)
     run_length = np.empty_like(run_start)
-    values = np.empty(int(entry_pointer[-1]), dtype=np.uint16 if quantise else np.float32)
+    values: NDArray[Any] = np.empty(int(entry_pointer[-1]), dtype=np.uint16 if quantise else np.float32)
     scale = np.ones(len(u_mm), dtype=np.float32)
     cdf = ndtr(np.arange(-kernels.CDF_LIMIT, kernels.CDF_LIMIT + 2 * kernels.CDF_STEP, kernels.CDF_STEP))
     kernels.fill_runs(

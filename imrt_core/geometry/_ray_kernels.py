@@ -99,8 +99,8 @@ def cast_ray(
 ) -> None:
     """Walk the ray that crosses the isocentre plane at (u, v); fills depth, near and far at every plane.
 
-    ``flat`` and ``shape``: the density array. ``a`` (4, 4): array index (i, j, k) from BLD. ``geometry``: u0, v0, pitch, top, step, SAD, of which the last three
-    matter here. ``keep``: what is left of a mean after one step.
+    ``flat`` and ``shape``: the density array. ``a`` (4, 4): array index (i, j, k) from BLD. ``geometry``: u0, v0,
+    pitch, top, step, SAD, of which the last three matter here. ``keep``: what is left of a mean after one step.
     """
     top, step, sad = geometry[3], geometry[4], geometry[5]
     planes = depth.shape[0]

@@ -106,7 +106,7 @@ def test_threads_do_not_matter(storage: str, one_thread: None) -> None:
 
 @pytest.mark.parametrize(("fine", "coarse"), [("float32", "uint16"), ("hybrid", "hybrid-uint16")])
 def test_quantisation_is_half_a_step(fine: str, coarse: str) -> None:
-    """Each stored entry within half of 1/65535 of the largest of its voxel and beam, and doses as such errors add up."""
+    """Each stored entry within half of 1/65535 of the largest of its voxel and beam; doses as such errors add up."""
     exact, rounded = matrix_of(fine), matrix_of(coarse)
     assert rounded.entries == exact.entries
     assert rounded.nbytes < exact.nbytes
