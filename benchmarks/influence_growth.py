@@ -4,7 +4,8 @@
 
 TG-119 (``tg119_matrad/tg119.npz`` of the shared data), isocentre in the middle of the outer target, all voxels of the
 body, cutoff 50 mm, 16-bit entries. ``--head-and-neck NPZ`` adds the large case: 2.5 mm bixels on a 2.5 mm grid for an
-OpenKBP patient, nine beams on the three targets, in the storages named with ``--storages``, one after the other.
+OpenKBP patient, nine beams on the three targets, in the storages named with ``--storages``, one after the other; their
+unit-weight doses are compared with the first one's (largest difference in percent of the maximum).
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -60,6 +63,8 @@ class Point:
     bixels: int
     dose_seconds: float
     backproject_seconds: float
+    peak_rss_mib: float
+    dose_difference_percent: float | None = None
 
 
 def tg119(folder: Path) -> Case:
@@ -90,8 +95,8 @@ def _case(red: Volume, target: Volume) -> Case:
 
 def measure(
     case: Case, sweep: str, *, grid_mm: float, bixel_mm: float, beams: int, storage: Storage, repeats: int
-) -> Point:
-    """Compute one matrix ``repeats`` times; medians."""
+) -> tuple[Point, NDArray[np.float32]]:
+    """Compute one matrix ``repeats`` times; medians, and the dose of unit weights."""
     machine = load_machine("generic_6mv")
     body = case.red.with_array(body_mask(case.red, case.red.grid).astype(np.float32))
     grid = dose_grid_for(case.red.grid, body, spacing_mm=grid_mm)
@@ -113,7 +118,9 @@ def measure(
         mib, entries, shape = matrix.nbytes / 2**20, matrix.entries, matrix.shape
         del matrix
     seconds, cpu, dose_s, back_s = (float(v) for v in np.median(rows, axis=0))
-    return Point(sweep, grid_mm, bixel_mm, beams, storage, seconds, cpu, mib, entries, *shape, dose_s, back_s)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures = (seconds, cpu, mib, entries, *shape, dose_s, back_s, peak)
+    return Point(sweep, grid_mm, bixel_mm, beams, storage, *figures), dose
 
 
 def sweeps(case: Case, repeats: int) -> list[Point]:
@@ -122,7 +129,7 @@ def sweeps(case: Case, repeats: int) -> list[Point]:
     measure(case, "compile", **{**point, "grid_mm": 10.0}, repeats=1)
     found = []
     for sweep, values in (("grid_mm", GRIDS_MM), ("bixel_mm", BIXELS_MM), ("beams", BEAM_COUNTS)):
-        found += [measure(case, sweep, **{**point, sweep: value}, repeats=repeats) for value in values]
+        found += [measure(case, sweep, **{**point, sweep: value}, repeats=repeats)[0] for value in values]
     return found
 
 
@@ -174,9 +181,13 @@ def main() -> None:
     points = [] if options.only_head_and_neck else sweeps(tg119(options.data), options.repeats)
     if options.head_and_neck:
         case = open_kbp(options.head_and_neck)
+        first = np.zeros(0, dtype=np.float32)
         for storage in options.storages:
             settings: dict[str, Any] = {"grid_mm": 2.5, "bixel_mm": 2.5, "beams": 9, "storage": storage}
-            points.append(measure(case, "head-and-neck", **settings, repeats=1))
+            point, dose = measure(case, "head-and-neck", **settings, repeats=1)
+            first = dose if storage == options.storages[0] else first
+            difference = 100 * float(np.abs(dose - first).max() / first.max())
+            points.append(replace(point, dose_difference_percent=difference))
     answer: dict[str, Any] = {
         "schema_version": 1,
         "threads": numba.get_num_threads(),
