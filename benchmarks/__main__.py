@@ -31,6 +31,8 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("eclipse_ent", ()),
     Benchmark("daily", ("{data}/openkbp",)),
+    Benchmark("influence", ("--grid-mm", "5", "3")),
+    Benchmark("influence_growth", ("--data", "{data}", "--plot", "docs/influence_growth.svg")),
 )
 
 

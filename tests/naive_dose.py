@@ -124,3 +124,12 @@ def gaussian_map_dose(
                     )
                 dose[n] += part
     return dose
+
+
+def gaussian_over_cells(
+    below: NDArray[np.float64], above: NDArray[np.float64], sigma: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Integrate a Gaussian around each point over one cell; ``below``, ``above`` (n, 2): point − edges."""
+    erf = np.vectorize(math.erf)
+    root = sigma[:, None] * math.sqrt(2)
+    return np.asarray(np.prod(0.5 * (erf(below / root) - erf(above / root)), axis=1))

@@ -78,7 +78,44 @@ def _or(values: dict[str, float] | None, key: str) -> str:
     return "–" if not values or values.get(key) is None else f"{values[key]:.2f}"
 
 
-TABLES: dict[str, Callable[[dict[str, Any]], str]] = {"daily": _daily, "eclipse_ent": _eclipse_ent}
+def _influence(result: dict[str, Any]) -> str:
+    rows = []
+    for a in result["grids"]:
+        ours, peer, products = a["ours"], a["peer"], a["ours"]["products"]
+        rows.append(
+            [
+                f"{a['grid_mm']:g}",
+                f"{ours['nnz'] / 1e6:.1f} / {peer['nnz'] / 1e6:.1f}",
+                f"{ours['seconds']:.2f} / {peer['seconds']:.1f} (1/{1 / a['ratio']:.0f})",
+                f"{ours['cpu_seconds']:.2f} / {peer['cpu_seconds']:.1f} (1/{1 / a['cpu_ratio']:.0f})",
+                f"{ours['mib']:.0f} / {peer['mib']:.0f}",
+                f"{ours['peak_rss_mib']:.0f} / {peer['peak_rss_mib']:.0f}",
+                f"{ours['compile_seconds']:.0f}",
+                f"{a['dose_difference']['mean']:.1f} / {a['dose_difference']['max']:.1f}",
+                f"{100 * products['dose_of_bandwidth']:.0f} / {100 * products['backproject_of_bandwidth']:.0f}",
+            ]
+        )
+    head = [
+        "grid, mm",
+        "entries, 10⁶: ours / peer",
+        "seconds",
+        "CPU seconds",
+        "matrix, MiB",
+        "peak of process, MiB",
+        "compilation, s",
+        "dose Δ mean / max, %",
+        "A·w / Aᵀ·g, % of bandwidth",
+    ]
+    bandwidth = result["ours"]["products"]["bandwidth_gb_s"]
+    storage, threads = result["ours"]["storage"], result["ours"]["threads"]
+    return _rows(head, rows) + f"\nStorage `{storage}`, {threads} threads; memory read at {bandwidth:.1f} GB/s.\n"
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "daily": _daily,
+    "eclipse_ent": _eclipse_ent,
+    "influence": _influence,
+}
 
 
 def filled(page: str) -> str:

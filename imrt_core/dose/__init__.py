@@ -7,7 +7,7 @@ from .delivered import BeamDose, PlanDose, plan_dose
 from .fluence import FluenceMap, fluence_maps
 from .grids import body_mask, dose_grid_for
 from .influence import InfluenceMatrix, influence_matrix
-from .influence_block import BeamBlock
+from .influence_block import BeamBlock, Storage
 
 __all__ = [
     "BeamBlock",
@@ -17,6 +17,7 @@ __all__ = [
     "FluenceMap",
     "InfluenceMatrix",
     "PlanDose",
+    "Storage",
     "bixel_grid",
     "body_mask",
     "dose_grid_for",

@@ -19,6 +19,29 @@ CHUNK = 1024
 #: The normal distribution is tabulated to ±this many widths, at this step.
 CDF_LIMIT = 5.5
 CDF_STEP = 1.0 / 128.0
+#: Largest stored number of 16 bits.
+FULL_SCALE = 65535.0
+
+
+@kernel(parallel=True)
+def voxel_points(voxels: Any, rows: int, columns: int, lps_from_index: Any, points: Any) -> None:
+    """LPS of voxels given by flat C-order index into a grid of ``rows`` × ``columns`` per slice."""
+    a = lps_from_index
+    for n in prange(voxels.shape[0]):
+        i, rest = voxels[n] % columns, voxels[n] // columns
+        j, k = rest % rows, rest // rows
+        for axis in range(3):
+            points[n, axis] = a[axis, 0] * i + a[axis, 1] * j + a[axis, 2] * k + a[axis, 3]
+
+
+@kernel(parallel=True)
+def kernel_widths(log_near: Any, log_far: Any, widths: Any, is_near: Any, source: Any, found: Any) -> None:
+    """σ_k of every voxel, √(source² + (s·w_k)²), with s of the near or the far mean density."""
+    for n in prange(found.shape[0]):
+        near, far = np.exp(log_near[n]), np.exp(log_far[n])
+        for k in range(widths.shape[0]):
+            scaled = (near if is_near[k] else far) * widths[k]
+            found[n, k] = np.sqrt(source * source + scaled * scaled)
 
 
 @kernel()
@@ -83,21 +106,25 @@ def fill_runs(
     cdf: Any,
     run_pointer: Any,
     entry_pointer: Any,
+    quantise: bool,
     run_start: Any,
     run_length: Any,
     values: Any,
+    scale: Any,
 ) -> None:
     """Fill runs and entries: Σ_k amplitude_k · Gaussian_k integrated over the bixel · fluence of the bixel.
 
-    ``sigma`` and ``amplitude`` (components, voxels), ``fluence`` (rows, columns) of the lattice, zero without a bixel.
+    ``sigma`` and ``amplitude`` (voxels, components), ``fluence`` (rows, columns) of the lattice, zero without a bixel.
+    With ``quantise`` the values are whole numbers of ``scale``, a voxel's largest entry divided by 65535.
     """
-    components = sigma.shape[0]
+    components = sigma.shape[1]
     rows, columns = fluence.shape
     count = u.shape[0]
     blocks = (count + CHUNK - 1) // CHUNK
     for block in prange(blocks):
         across_u = np.empty((components, columns), dtype=np.float32)
         line = np.empty(components, dtype=np.float32)
+        buffer = np.empty(rows * columns, dtype=np.float32)
         for n in range(block * CHUNK, min((block + 1) * CHUNK, count)):
             run = run_pointer[n]
             if run_pointer[n + 1] == run:
@@ -106,22 +133,23 @@ def fill_runs(
             left = max(int(np.floor((u[n] - reach[n]) / width)) - first_u, 0)
             right = min(int(np.floor((u[n] + reach[n]) / width)) - first_u + 1, columns)
             for k in range(components):
-                scale = np.float32(1.0) / sigma[k, n]
-                before = _cdf(cdf, (np.float32((first_u + left) * width) - u[n]) * scale)
+                per_mm = np.float32(1.0) / sigma[n, k]
+                before = _cdf(cdf, (np.float32((first_u + left) * width) - u[n]) * per_mm)
                 for column in range(left, right):
-                    after = _cdf(cdf, (np.float32((first_u + column + 1) * width) - u[n]) * scale)
+                    after = _cdf(cdf, (np.float32((first_u + column + 1) * width) - u[n]) * per_mm)
                     across_u[k, column] = after - before
                     before = after
-            entry = entry_pointer[n]
+            filled = 0
+            largest = np.float32(0.0)
             for row in range(low, high):
                 start, stop = _row_run(u[n], v[n], reach[n], row, row_span, width, first_u, first_v)
                 if stop <= start:
                     continue
                 for k in range(components):
-                    scale = np.float32(1.0) / sigma[k, n]
+                    per_mm = np.float32(1.0) / sigma[n, k]
                     edge = np.float32((first_v + row) * width)
-                    line[k] = amplitude[k, n] * (
-                        _cdf(cdf, (edge + np.float32(width) - v[n]) * scale) - _cdf(cdf, (edge - v[n]) * scale)
+                    line[k] = amplitude[n, k] * (
+                        _cdf(cdf, (edge + np.float32(width) - v[n]) * per_mm) - _cdf(cdf, (edge - v[n]) * per_mm)
                     )
                 run_start[run] = row * columns + start
                 run_length[run] = stop - start
@@ -130,13 +158,31 @@ def fill_runs(
                     value = np.float32(0.0)
                     for k in range(components):
                         value += line[k] * across_u[k, column]
-                    values[entry] = value * fluence[row, column]
-                    entry += 1
+                    value *= fluence[row, column]
+                    largest = max(largest, value)
+                    buffer[filled] = value
+                    filled += 1
+            entry = np.uintp(entry_pointer[n])
+            if quantise:
+                scale[n] = largest / np.float32(FULL_SCALE)
+                factor = np.float32(FULL_SCALE) / largest if largest > 0 else np.float32(0.0)
+                for i in range(np.uintp(filled)):
+                    values[entry + i] = np.int32(buffer[i] * factor + np.float32(0.5))
+            else:
+                for i in range(np.uintp(filled)):
+                    values[entry + i] = buffer[i]
 
 
 @kernel(parallel=True)
 def runs_times_weights(
-    run_pointer: Any, entry_pointer: Any, run_start: Any, run_length: Any, values: Any, lattice: Any, dose: Any
+    run_pointer: Any,
+    entry_pointer: Any,
+    run_start: Any,
+    run_length: Any,
+    values: Any,
+    scale: Any,
+    lattice: Any,
+    dose: Any,
 ) -> None:
     """Add A·w (w on the flattened lattice) to the dose of every voxel."""
     for n in prange(dose.shape[0]):
@@ -147,14 +193,21 @@ def runs_times_weights(
             start = np.uintp(run_start[run])
             length = np.uintp(run_length[run])
             for i in range(length):
-                total += values[entry + i] * lattice[start + i]
+                total += np.float32(values[entry + i]) * lattice[start + i]
             entry += length
-        dose[n] += total
+        dose[n] += total * scale[n]
 
 
 @kernel(parallel=True)
 def runs_transposed(
-    run_pointer: Any, entry_pointer: Any, run_start: Any, run_length: Any, values: Any, voxel_values: Any, partial: Any
+    run_pointer: Any,
+    entry_pointer: Any,
+    run_start: Any,
+    run_length: Any,
+    values: Any,
+    scale: Any,
+    voxel_values: Any,
+    partial: Any,
 ) -> None:
     """Aᵀ·g on the flattened lattice, shape (blocks, cells), double precision.
 
@@ -169,13 +222,13 @@ def runs_transposed(
         for chunk in range(first, last, CHUNK):
             chunk_sum[:] = 0.0
             for n in range(chunk, min(chunk + CHUNK, last)):
-                value = voxel_values[n]
+                value = voxel_values[n] * scale[n]
                 entry = np.uintp(entry_pointer[n])
                 for run in range(run_pointer[n], run_pointer[n + 1]):
                     start = np.uintp(run_start[run])
                     length = np.uintp(run_length[run])
                     for i in range(length):
-                        chunk_sum[start + i] += values[entry + i] * value
+                        chunk_sum[start + i] += np.float32(values[entry + i]) * value
                     entry += length
             for cell in range(cells):
                 partial[block, cell] += chunk_sum[cell]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
 from imrt_core.geometry import BeamGeometry
-from imrt_core.geometry._ray_kernels import look_up
-from imrt_core.geometry.raytrace import RayVolume, depth_grid
+from imrt_core.geometry._ray_kernels import cast_ray
+from imrt_core.geometry.raytrace import RayVolume, ray_fan
 from imrt_core.machine import BeamModel
 from imrt_core.machine.beam_model import TABLE_STEP_MM
 
@@ -21,6 +21,10 @@ from imrt_core.machine.beam_model import TABLE_STEP_MM
 ELECTRON_WIDTH_MM = 10.0
 #: Mean density is limited to this range before it scales kernel widths: beyond, the scaling has no support.
 DENSITY_RANGE = (0.25, 1.6)
+#: Rays along one side of a tile.
+TILE_RAYS = 16
+#: Shares of the tiles, each with a buffer of its own; results do not depend on how many threads take them.
+WORKERS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,43 +71,76 @@ class BeamState:
 
 
 def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float64]) -> BeamState:
-    """Trace one beam to (n, 3) points in LPS mm."""
-    cast = depth_grid(rays, beam, points_lps)
-    count = len(points_lps)
+    """Trace one beam to (n, 3) points in LPS mm.
+
+    Rays are cast tile by tile of the fan, each just deep enough for the points that it holds: a tile's depths stay in
+    the processor's cache until its points have read them.
+    """
+    points = np.ascontiguousarray(points_lps, dtype=np.float64)
+    fan = ray_fan(rays, beam, points)
+    count = len(points)
     arrays = [np.empty(count, dtype=np.float32) for _ in range(6)]
-    geometry = np.array(
-        [beam.sad_mm, *cast.origin_mm, cast.pitch_mm, cast.top_mm, cast.step_mm, *np.log(DENSITY_RANGE)], dtype=float
-    )
-    _trace(
-        np.ascontiguousarray(points_lps, dtype=np.float64),
-        np.array(beam.isocentre_lps, dtype=float),
-        np.array(beam.bld_from_lps),
-        geometry,
-        cast.depth_mm,
-        cast.near,
-        cast.far,
-        *arrays,
+    tiles = -(-fan.shape[0] // TILE_RAYS), -(-fan.shape[1] // TILE_RAYS)
+    index = np.empty((count, 3), dtype=np.float64)
+    tile = np.empty(count, dtype=np.int32)
+    isocentre, rotation = np.array(beam.isocentre_lps, dtype=float), np.array(beam.bld_from_lps)
+    _project(points, isocentre, rotation, fan.geometry, tiles[1], index, tile, *arrays[:3])
+    start = np.zeros(tiles[0] * tiles[1] + 1, dtype=np.int64)
+    order = np.empty(count, dtype=np.int32)
+    sort_by_key(tile, start, order)
+    ends = np.array(fan.shape, dtype=np.int64)
+    limits = np.log(DENSITY_RANGE)
+    _trace_tiles(
+        rays.array,
+        fan.index_from_bld,
+        fan.geometry,
+        fan.keep,
+        fan.skin_planes,
+        ends,
+        tiles[1],
+        start,
+        order,
+        index,
+        limits,
+        arrays[2],
+        *arrays[3:],
     )
     return BeamState(*arrays)
 
 
+@kernel()
+def sort_by_key(key: Any, start: Any, order: Any) -> None:
+    """Sort by counting: ``order[start[k]:start[k + 1]]`` are the positions of key k, ascending; negative keys left out.
+
+    ``start`` (keys + 1,) must come in as zeros; ``order`` must hold all that is kept.
+    """
+    for n in range(key.shape[0]):
+        if key[n] >= 0:
+            start[key[n] + 1] += 1
+    for k in range(start.shape[0] - 1):
+        start[k + 1] += start[k]
+    place = start.copy()
+    for n in range(key.shape[0]):
+        if key[n] >= 0:
+            order[place[key[n]]] = n
+            place[key[n]] += 1
+
+
 @kernel(parallel=True)
-def _trace(
+def _project(
     points: Any,
     isocentre: Any,
     rotation: Any,
     geometry: Any,
-    depths: Any,
-    near: Any,
-    far: Any,
+    tile_columns: int,
+    index: Any,
+    tile: Any,
     u: Any,
     v: Any,
     inverse_square: Any,
-    depth: Any,
-    log_scale_near: Any,
-    log_scale_far: Any,
 ) -> None:
-    sad, u0, v0, pitch, top, step, log_low, log_high = geometry
+    """Project points; ``index``: row, column and plane of each in the fan; ``tile``: the tile of rays it lies in."""
+    u0, v0, pitch, top, step, sad = geometry
     for n in prange(points.shape[0]):
         dx, dy, dz = points[n, 0] - isocentre[0], points[n, 1] - isocentre[1], points[n, 2] - isocentre[2]
         x = rotation[0, 0] * dx + rotation[0, 1] * dy + rotation[0, 2] * dz
@@ -112,17 +149,95 @@ def _trace(
         enlarge = sad / (sad - z)
         x *= enlarge
         y *= enlarge
-        row, column, plane = (y - v0) / pitch, (x - u0) / pitch, (top - z) / step
+        row, column = (y - v0) / pitch, (x - u0) / pitch
         # Above the first plane there is only air: depth 0, density 1.
-        plane = max(plane, 0.0)
+        index[n, 0], index[n, 1], index[n, 2] = row, column, max((top - z) / step, 0.0)
+        tile[n] = (int(row) // TILE_RAYS) * tile_columns + int(column) // TILE_RAYS
         u[n], v[n] = x, y
         inverse_square[n] = enlarge * enlarge
-        depth[n] = look_up(depths, row, column, plane)
-        log_near = np.log(max(look_up(near, row, column, plane), np.float32(1e-6)))
-        log_far = np.log(max(look_up(far, row, column, plane), np.float32(1e-6)))
-        log_enlarge = np.log(enlarge)
-        log_scale_near[n] = log_enlarge - min(max(log_near, log_low), log_high)
-        log_scale_far[n] = log_enlarge - min(max(log_far, log_low), log_high)
+
+
+@kernel()
+def _interpolate(depths: Any, nears: Any, fars: Any, row: float, column: float, plane: float) -> Any:
+    """Trilinear depth, near and far mean; arrays (rows, columns, planes)."""
+    below_row, below_column, above = np.int64(row), np.int64(column), np.int64(plane)
+    fz, fy, fx = np.float32(row - below_row), np.float32(column - below_column), np.float32(plane - above)
+    k, j, i = np.uintp(below_row), np.uintp(below_column), np.uintp(above)
+    one = np.uintp(1)
+    depth, near, far = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    for r in range(2):
+        at = k + np.uintp(r)
+        part_z = fz if r else np.float32(1.0) - fz
+        for c in range(2):
+            ray = j + np.uintp(c)
+            part = part_z * (fy if c else np.float32(1.0) - fy)
+            before, after = part * (np.float32(1.0) - fx), part * fx
+            depth += before * depths[at, ray, i] + after * depths[at, ray, i + one]
+            near += before * nears[at, ray, i] + after * nears[at, ray, i + one]
+            far += before * fars[at, ray, i] + after * fars[at, ray, i + one]
+    return depth, near, far
+
+
+@kernel(parallel=True)
+def _trace_tiles(
+    array: Any,
+    index_from_bld: Any,
+    geometry: Any,
+    keep: Any,
+    skin_planes: int,
+    ends: Any,
+    tile_columns: int,
+    start: Any,
+    order: Any,
+    index: Any,
+    limits: Any,
+    inverse_square: Any,
+    depth: Any,
+    log_scale_near: Any,
+    log_scale_far: Any,
+) -> None:
+    u0, v0, pitch = geometry[0], geometry[1], geometry[2]
+    low, high = np.float32(limits[0]), np.float32(limits[1])
+    flat = array.reshape(array.size)
+    for worker in prange(WORKERS):
+        depths = np.empty((TILE_RAYS + 1, TILE_RAYS + 1, ends[2]), dtype=np.float32)
+        nears, fars = np.empty_like(depths), np.empty_like(depths)
+        for number in range(worker, start.shape[0] - 1, WORKERS):
+            first, last = start[number], start[number + 1]
+            if first == last:
+                continue
+            row, column = number // tile_columns * TILE_RAYS, number % tile_columns * TILE_RAYS
+            deepest = 0.0
+            for place in range(first, last):
+                deepest = max(deepest, index[order[place], 2])
+            planes = min(int(deepest) + 2, ends[2])
+            for r in range(min(TILE_RAYS + 1, ends[0] - row)):
+                for c in range(min(TILE_RAYS + 1, ends[1] - column)):
+                    u, v = u0 + (column + c) * pitch, v0 + (row + r) * pitch
+                    out = depths[r, c, :planes], nears[r, c, :planes], fars[r, c, :planes]
+                    cast_ray(
+                        flat,
+                        array.shape,
+                        index_from_bld,
+                        geometry,
+                        keep,
+                        skin_planes,
+                        u,
+                        v,
+                        out[0],
+                        out[1],
+                        out[2],
+                    )
+            for place in range(first, last):
+                n = order[place]
+                found = _interpolate(depths, nears, fars, index[n, 0] - row, index[n, 1] - column, index[n, 2])
+                depth[n] = found[0]
+                # The scale is SAD / (r·ρ); the square root of (SAD / r)² is in its logarithm as a half.
+                enlarge = np.float32(0.5) * np.log(inverse_square[n])
+                near = min(max(np.log(max(found[1], np.float32(1e-6))), low), high)
+                far = min(max(np.log(max(found[2], np.float32(1e-6))), low), high)
+                log_scale_near[n] = enlarge - near
+                log_scale_far[n] = enlarge - far
 
 
 @kernel(parallel=True)

@@ -17,7 +17,8 @@ class Bixels:
     """Squares of one width on the isocentre plane, aligned with the BLD axes.
 
     Edges lie at whole multiples of the width, so that with 5 mm (2.5 mm) a row of bixels along X is one (half a) leaf
-    of a 5 mm collimator: bixel (iu, iv) covers ``[iu, iu + 1] × [iv, iv + 1]`` widths in BLD X and Y.
+    of a 5 mm collimator: bixel (iu, iv) covers ``[iu, iu + 1] × [iv, iv + 1]`` widths in BLD X and Y. An offset moves
+    them all, for bixels of other programs; sequencing takes only bixels without one.
 
     Parameters
     ----------
@@ -25,20 +26,25 @@ class Bixels:
         Side of a bixel.
     index : ndarray of int, shape (n, 2)
         (iu, iv) of each bixel, made read-only.
+    offset_mm : tuple of float
+        Added to BLD X and Y.
 
     Raises
     ------
     GeometryError
-        If the width is not positive, there is no bixel, or one occurs twice.
+        If the width is not positive, the offset not finite, there is no bixel, or one occurs twice.
     """
 
     width_mm: float
     index: NDArray[np.int32]
+    offset_mm: tuple[float, float] = (0.0, 0.0)
 
     def __post_init__(self) -> None:
         index = np.array(self.index, dtype=np.int32).reshape(-1, 2)
         if not np.isfinite(self.width_mm) or self.width_mm <= 0:
             raise GeometryError("the width of a bixel must be positive", found=f"{self.width_mm} mm")
+        if len(self.offset_mm) != 2 or not np.all(np.isfinite(self.offset_mm)):
+            raise GeometryError("the offset of bixels must be two finite lengths", found=f"{self.offset_mm} mm")
         if not len(index) or len(np.unique(index, axis=0)) != len(index):
             raise GeometryError("a beam needs bixels, each once", found=f"{len(index)} bixels")
         index.setflags(write=False)
@@ -50,7 +56,7 @@ class Bixels:
     @property
     def centres_mm(self) -> NDArray[np.float64]:
         """BLD X and Y of the centres on the isocentre plane, shape (n, 2)."""
-        return np.asarray((self.index + 0.5) * self.width_mm)
+        return np.asarray((self.index + 0.5) * self.width_mm + self.offset_mm)
 
     @property
     def lower(self) -> tuple[int, int]:

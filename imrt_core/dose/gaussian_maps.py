@@ -29,6 +29,8 @@ NODES_PER_WIDTH = 4.0
 LEVEL_STEP = 0.25
 #: Gaussians end after this many widths.
 REACH_WIDTHS = 4.5
+#: Blocks of voxels with a partial sum of their own in Aᵀ·g; fixed, so that sums do not depend on threads.
+_BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,37 @@ class GaussianMaps:
                 total += v[n].T @ maps[start:stop, n].reshape(v.shape[1], u.shape[1]) @ u[n]
             start = stop
         return total
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the operator."""
+        return sum(array.nbytes for array in (*self.across_u, *self.across_v))
+
+    def add_dose(
+        self,
+        lattice: NDArray[np.float32],
+        u_mm: NDArray[np.float32],
+        v_mm: NDArray[np.float32],
+        log_scale: NDArray[np.float32],
+        amplitude: NDArray[np.float32],
+        dose: NDArray[np.float32],
+    ) -> None:
+        """Add what lattice weights (nv, nu) give to voxels."""
+        add_map(self.spread(lattice), self.levels, self.scale, u_mm, v_mm, log_scale, amplitude, dose)
+
+    def backproject(
+        self,
+        voxel_values: NDArray[np.float32],
+        u_mm: NDArray[np.float32],
+        v_mm: NDArray[np.float32],
+        log_scale: NDArray[np.float32],
+        amplitude: NDArray[np.float32],
+        shape: tuple[int, ...],
+    ) -> NDArray[np.float64]:
+        """Return the transpose of :meth:`add_dose`: values on a lattice of ``shape`` (nv, nu)."""
+        partial = np.zeros((_BLOCKS, *self.shape))
+        gather_map(voxel_values, self.levels, self.scale, u_mm, v_mm, log_scale, amplitude, partial)
+        return self.gather(partial.sum(axis=0)).reshape(shape)
 
 
 def gaussian_maps(

@@ -11,10 +11,18 @@ density [1]_), ρ being the mean relative electron density upstream, limited to 
 components (secondary electrons), over 100 mm for the wide ones (scattered photons). Structures beside the ray are not
 seen and backscatter does not change: in and behind lung expect errors of several percent (``docs/physics.md``).
 
-*Storage.* Narrow components are stored entry by entry within a reach of 3.5 widths, never beyond ``cutoff_mm``. Wide
-components (phantom and head scatter) would fill the matrix with numbers that hardly change from bixel to bixel; they
-are applied as operators on coarse maps, without a cutoff (:mod:`imrt_core.dose.gaussian_maps`). Both parts enter
-``dose`` and ``backproject``, so nothing of the open field's scatter is lost.
+*Storage.* A choice of what is kept entry by entry; whatever is not comes from operators on coarse maps. Both parts
+enter ``dose`` and ``backproject`` from the same copy, so nothing of the open field's scatter is lost.
+
+========================  ==============================================================================================
+``"hybrid"`` (default)    narrow components, float32, within a reach of 3.5 widths of each voxel, never beyond
+                          ``cutoff_mm``; wide ones (phantom and head scatter), whose entries hardly change from bixel to
+                          bixel, on maps without a cutoff (:mod:`imrt_core.dose.gaussian_maps`)
+``"hybrid-uint16"``       the same in 16 bits: the smallest
+``"float32"``             every component of every bixel within ``cutoff_mm`` of the voxel on the isocentre plane; what
+                          lies beyond on coarse tail maps (:mod:`imrt_core.dose.tail_maps`)
+``"uint16"``              the same in 16 bits, with a scale per voxel
+========================  ==============================================================================================
 
 References
 ----------
@@ -29,6 +37,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,8 +48,10 @@ from imrt_core.geometry.raytrace import ray_volume
 from imrt_core.machine import Machine
 from imrt_core.patient import Grid, PlanError, Volume
 
+from ._influence_kernels import voxel_points
 from .bixels import Bixels
-from .influence_block import BeamBlock, beam_block
+from .influence_block import STORAGES, BeamBlock, Storage, beam_block
+from .influence_store import read_matrix, write_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +142,37 @@ class InfluenceMatrix:
         return np.concatenate([block.backproject(values) for block in self.blocks])
 
     def as_scipy(self) -> sparse.csr_array:
-        """Return A explicitly, wide components included: nearly dense, for tests and small cases."""
-        return sparse.csr_array(np.concatenate([_explicit(block, self.shape[0]) for block in self.blocks], axis=1))
+        """Return A explicitly, with what is not stored: nearly dense, for tests and small cases."""
+        return sparse.csr_array(np.concatenate([block.explicit(self.shape[0]) for block in self.blocks], axis=1))
+
+    def save(self, path: str | Path) -> None:
+        """Write the matrix to one file, which appears whole or not at all (:mod:`imrt_core.dose.influence_store`)."""
+        write_matrix(
+            Path(path),
+            blocks=self.blocks,
+            voxels=self.voxels,
+            dose_grid=self.dose_grid,
+            model_name=self.model_name,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, model_name: str | None = None) -> InfluenceMatrix:
+        """Map a saved matrix into memory.
+
+        Parameters
+        ----------
+        path : str or Path
+            File of :meth:`save`.
+        model_name : str or None
+            Name and version of the beam model that it must be of, for example
+            ``f"{machine.model.name} {machine.model.version}"``; None takes any.
+
+        Raises
+        ------
+        PlanError
+            If the file is not an influence matrix, is of another version or beam model, or is not complete.
+        """
+        return cls(**read_matrix(Path(path), model_name=model_name))
 
     def _checked(self, values: ArrayLike, count: int, what: str) -> NDArray[np.float32]:
         array = np.ascontiguousarray(values, dtype=np.float32)
@@ -141,24 +181,6 @@ class InfluenceMatrix:
         if not np.all(np.isfinite(array)):
             raise PlanError(f"{what} must be finite", found="NaN or infinite values")
         return array
-
-
-def _explicit(block: BeamBlock, voxels: int) -> NDArray[np.float32]:
-    cells = block.fluence.size
-    stored = np.zeros((voxels, cells), dtype=np.float32)
-    for n in range(voxels):
-        entry = block.entry_pointer[n]
-        for run in range(block.run_pointer[n], block.run_pointer[n + 1]):
-            start, length = block.run_start[run], block.run_length[run]
-            stored[n, start : start + length] = block.values[entry : entry + length]
-            entry += length
-    for cell in block.bixels.lattice_position:
-        one = np.zeros(cells, dtype=np.float32)
-        one[cell] = 1
-        column = np.zeros(voxels, dtype=np.float32)
-        block.add_wide_dose(one.reshape(block.fluence.shape), column)
-        stored[:, cell] += column
-    return np.asarray(stored[:, block.bixels.lattice_position])
 
 
 def influence_matrix(
@@ -170,6 +192,7 @@ def influence_matrix(
     voxels: ArrayLike,
     dose_grid: Grid,
     cutoff_mm: float = 50.0,
+    storage: Storage = "hybrid",
 ) -> InfluenceMatrix:
     """Compute the dose-influence matrix.
 
@@ -188,8 +211,10 @@ def influence_matrix(
     dose_grid : Grid
         Dose grid, any direction.
     cutoff_mm : float
-        Stored entries end at this distance on the isocentre plane, whatever the density. Components wider than a
-        quarter of it are never cut off (see the module's text).
+        Stored entries end at this distance on the isocentre plane, whatever the density; the rest is on maps (see the
+        module's text). In the hybrid storages, components wider than a quarter of it are on maps entirely.
+    storage : str
+        ``"hybrid"``, ``"hybrid-uint16"``, ``"float32"`` or ``"uint16"``, see the module's text.
 
     Returns
     -------
@@ -199,7 +224,8 @@ def influence_matrix(
     Raises
     ------
     PlanError
-        If beams and bixels do not pair up, voxels are outside the grid, or a beam's distance is not the model's.
+        If beams and bixels do not pair up, voxels are outside the grid, a beam's distance is not the model's, or the
+        cutoff or the storage is not valid.
     GeometryError
         If a beam's bixels miss the patient.
     MachineError
@@ -213,11 +239,13 @@ def influence_matrix(
         raise PlanError("voxels must be indices into the dose grid", expected=f"0 … {size - 1}, at least one")
     if not np.isfinite(cutoff_mm) or cutoff_mm <= 0:
         raise PlanError("the cutoff must be positive", found=f"{cutoff_mm} mm")
+    if storage not in STORAGES:
+        raise PlanError("no such storage of an influence matrix", found=str(storage), expected=", ".join(STORAGES))
     rays = ray_volume(red)
-    k, j, i = np.unravel_index(rows, dose_grid.shape)
-    points = dose_grid.to_lps(np.stack([i, j, k], axis=-1))
+    points = np.empty((len(rows), 3))
+    voxel_points(rows, dose_grid.shape[1], dose_grid.shape[2], np.array(dose_grid.lps_from_index), points)
     blocks = tuple(
-        beam_block(rays, beam, machine.model, squares, points, cutoff_mm)
+        beam_block(rays, beam, machine.model, squares, points, cutoff_mm, storage)
         for beam, squares in zip(beams, bixels, strict=True)
     )
     return InfluenceMatrix(blocks, rows, dose_grid, f"{machine.model.name} {machine.model.version}")

@@ -1,35 +1,38 @@
-"""The columns of one beam in the influence matrix: stored entries, and operators for wide kernels."""
+"""The columns of one beam in the influence matrix: stored entries, and operators for what is not stored."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from imrt_core.geometry import BeamGeometry
 from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.machine import BeamModel
 from imrt_core.patient import GeometryError, PlanError
 
-from . import _influence_kernels as kernels
+from ._influence_kernels import kernel_widths
 from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .bixels import Bixels
-from .gaussian_maps import GaussianMaps, add_map, gather_map, gaussian_maps
+from .gaussian_maps import GaussianMaps, gaussian_maps
+from .influence_groups import Lattice, StoredGroups, stored_groups, stored_radius_mm
+from .influence_runs import StoredRuns, stored_runs
+from .tail_maps import TailMaps, tail_maps
 
+#: How entries are kept; see :mod:`imrt_core.dose.influence`.
+Storage = Literal["hybrid", "hybrid-uint16", "float32", "uint16"]
+STORAGES: tuple[Storage, ...] = get_args(Storage)
 #: Narrow components are stored out to this many widths: 0.2 % of the component lies beyond.
 STORED_WIDTHS = 3.5
-#: Blocks of voxels with a partial sum of their own in Aᵀ·g; fixed, so that sums do not depend on threads.
-_BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class WideComponents:
     """Components that are applied through maps: the operator, and width scale and amplitude of every voxel."""
 
-    maps: GaussianMaps
+    maps: GaussianMaps | TailMaps
     log_scale: NDArray[np.float32]
     amplitude: NDArray[np.float32]
 
@@ -46,79 +49,65 @@ class BeamBlock:
         Its columns, in order.
     fluence : ndarray, shape (nv, nu)
         Primary fluence on the bixel lattice, zero where there is no bixel.
-    run_pointer, entry_pointer : ndarray of int64, shape (voxels + 1,)
-        Where the runs and the entries of each voxel begin.
-    run_start, run_length : ndarray of int32
-        Each run's first cell in the flattened lattice, and its number of cells.
-    values : ndarray of float32
-        Stored entries, Gy per MU.
+    stored : StoredRuns or StoredGroups
+        Entries.
     wide : tuple of WideComponents
         What is not stored.
-    state : BeamState
-        Voxels as this beam sees them.
+    u_mm, v_mm : ndarray of float32, shape (voxels,)
+        Where each voxel projects on the isocentre plane, BLD X and Y.
     """
 
     beam: BeamGeometry
     bixels: Bixels
     fluence: NDArray[np.float32]
-    run_pointer: NDArray[np.int64]
-    entry_pointer: NDArray[np.int64]
-    run_start: NDArray[np.int32]
-    run_length: NDArray[np.int32]
-    values: NDArray[np.float32]
+    stored: StoredRuns | StoredGroups
     wide: tuple[WideComponents, ...]
-    state: BeamState
+    u_mm: NDArray[np.float32]
+    v_mm: NDArray[np.float32]
 
     @property
     def entries(self) -> int:
         """Number of stored entries."""
-        return len(self.values)
+        return self.stored.entries
 
     @property
     def nbytes(self) -> int:
         """Bytes of everything that products with this block read."""
-        arrays: list[NDArray[Any]] = [self.run_pointer, self.entry_pointer, self.run_start, self.run_length]
-        arrays += [self.values, self.state.u_mm, self.state.v_mm]
-        for part in self.wide:
-            arrays += [part.log_scale, part.amplitude, *part.maps.across_u, *part.maps.across_v]
-        return sum(array.nbytes for array in arrays)
+        wide = sum(part.log_scale.nbytes + part.amplitude.nbytes + part.maps.nbytes for part in self.wide)
+        seen = self.u_mm.nbytes + self.v_mm.nbytes if self.wide else 0
+        return self.stored.nbytes + seen + wide
 
     def add_dose(self, weights: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add this beam's part of A·w."""
         lattice = self.bixels.to_lattice(weights)
-        kernels.runs_times_weights(
-            self.run_pointer, self.entry_pointer, self.run_start, self.run_length, self.values, lattice.ravel(), dose
-        )
+        self.stored.add_dose(lattice.ravel(), dose)
         self.add_wide_dose(lattice, dose)
 
     def add_wide_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add what the wide components give for weights on the lattice."""
-        state = self.state
         for part in self.wide:
-            maps, spread = part.maps, part.maps.spread(lattice * self.fluence)
-            add_map(spread, maps.levels, maps.scale, state.u_mm, state.v_mm, part.log_scale, part.amplitude, dose)
+            weights = np.asarray(lattice * self.fluence, dtype=np.float32)
+            part.maps.add_dose(weights, self.u_mm, self.v_mm, part.log_scale, part.amplitude, dose)
 
     def backproject(self, voxel_values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return this beam's part of Aᵀ·g, one value per bixel."""
-        nv, nu = self.fluence.shape
-        partial = np.zeros((_BLOCKS, nv * nu))
-        kernels.runs_transposed(
-            self.run_pointer,
-            self.entry_pointer,
-            self.run_start,
-            self.run_length,
-            self.values,
-            voxel_values,
-            partial,
-        )
-        lattice = partial.sum(axis=0).reshape(nv, nu)
-        state = self.state
+        lattice = self.stored.backproject(voxel_values, self.fluence.size).reshape(self.fluence.shape)
         for part in self.wide:
-            maps, spread = part.maps, np.zeros((_BLOCKS, *part.maps.shape))
-            seen = (state.u_mm, state.v_mm, part.log_scale, part.amplitude)
-            gather_map(voxel_values, maps.levels, maps.scale, *seen, spread)
-            lattice += maps.gather(spread.sum(axis=0)) * self.fluence
+            seen = (self.u_mm, self.v_mm, part.log_scale, part.amplitude)
+            lattice += part.maps.backproject(voxel_values, *seen, self.fluence.shape) * self.fluence
         return np.asarray(lattice.ravel()[self.bixels.lattice_position])
+
+    def explicit(self, voxels: int) -> NDArray[np.float32]:
+        """Return all entries, what is not stored included, as a dense array (voxels, bixels)."""
+        cells = self.fluence.size
+        found = self.stored.explicit(voxels, cells)
+        for cell in self.bixels.lattice_position:
+            one = np.zeros(cells, dtype=np.float32)
+            one[cell] = 1
+            column = np.zeros(voxels, dtype=np.float32)
+            self.add_wide_dose(one.reshape(self.fluence.shape), column)
+            found[:, cell] += column
+        return np.asarray(found[:, self.bixels.lattice_position])
 
 
 def beam_block(
@@ -128,6 +117,7 @@ def beam_block(
     bixels: Bixels,
     points: NDArray[np.float64],
     cutoff_mm: float,
+    storage: Storage,
 ) -> BeamBlock:
     """Compute the block of one beam; arguments and errors as :func:`imrt_core.dose.influence_matrix`."""
     if abs(beam.sad_mm - model.sad_mm) > 1.0:
@@ -138,63 +128,91 @@ def beam_block(
         raise GeometryError("the beam misses the patient", where=f"gantry {beam.gantry_deg:g}°")
     state = beam_state(rays, beam, points)
     fluence = bixels.to_lattice(model.off_axis_fluence(np.linalg.norm(centres, axis=1)))
-    first_u, first_v = bixels.lower
-    nu, nv = bixels.size
-    stored = [n for n, width in enumerate(model.kernel_width_mm) if width <= cutoff_mm / 4]
-    wide = [n for n in range(model.components) if n not in stored]
+    lattice = Lattice(np.array(bixels.lower, dtype=np.int64), bixels.width_mm, fluence)
+    quantise = storage in ("hybrid-uint16", "uint16")
+    stored: StoredRuns | StoredGroups
+    if storage in ("float32", "uint16"):
+        stored, wide = _explicit(state, model, bixels, lattice, cutoff_mm, quantise)
+    else:
+        stored, wide = _hybrid(state, model, bixels, lattice, cutoff_mm, quantise)
+    return BeamBlock(beam, bixels, fluence, stored, wide, state.u_mm, state.v_mm)
 
-    widths = [
-        np.hypot(model.source_sigma_mm, np.exp(state.log_scale(model, n)) * model.kernel_width_mm[n]).astype(np.float32)
-        for n in stored
-    ]
-    sigma = np.stack(widths) if stored else np.empty((0, len(points)), np.float32)
-    amplitude = np.ascontiguousarray(state.amplitude(model, tuple(stored)).T) if stored else sigma
-    # Half a bixel's diagonal more: a bixel counts by its centre.
-    reach = np.minimum(STORED_WIDTHS * sigma.max(axis=0, initial=0.0) + 0.71 * bixels.width_mm, cutoff_mm)
-    reach = reach.astype(np.float32)
-    occupied = fluence > 0
-    row_span = np.stack([occupied.argmax(axis=1), nu - occupied[:, ::-1].argmax(axis=1)], axis=1).astype(np.int64)
-    row_span[~occupied.any(axis=1)] = 0
-    runs = np.empty(len(points), dtype=np.int64)
-    entries = np.empty(len(points), dtype=np.int64)
-    lattice = (row_span, bixels.width_mm, first_u, first_v)
-    kernels.count_runs(state.u_mm, state.v_mm, reach, *lattice, runs, entries)
-    run_pointer = np.concatenate([[0], np.cumsum(runs)])
-    entry_pointer = np.concatenate([[0], np.cumsum(entries)])
-    run_start = np.empty(int(run_pointer[-1]), dtype=np.int32)
-    run_length = np.empty_like(run_start)
-    values = np.empty(int(entry_pointer[-1]), dtype=np.float32)
-    cdf = ndtr(np.arange(-kernels.CDF_LIMIT, kernels.CDF_LIMIT + 2 * kernels.CDF_STEP, kernels.CDF_STEP))
-    kernels.fill_runs(
-        state.u_mm,
-        state.v_mm,
-        reach,
-        *lattice,
-        sigma,
-        amplitude,
-        fluence,
-        cdf.astype(np.float32),
-        run_pointer,
-        entry_pointer,
-        run_start,
-        run_length,
-        values,
+
+def _explicit(
+    state: BeamState, model: BeamModel, bixels: Bixels, lattice: Lattice, cutoff_mm: float, quantise: bool
+) -> tuple[StoredGroups, tuple[WideComponents, ...]]:
+    """Every component within the cutoff, and the tail of those that reach beyond."""
+    components = tuple(range(model.components))
+    sigma = _sigma(state, model, components)
+    amplitude = state.amplitude(model, components)
+    stored = stored_groups(
+        *_projection(state, bixels), sigma, amplitude, lattice, cutoff_mm=cutoff_mm, quantise=quantise
     )
+    edges = _edges(bixels)
+    radius = stored_radius_mm(cutoff_mm, bixels.width_mm)
+    reaching = [n for n in components if STORED_WIDTHS * float(sigma[:, n].max(initial=0.0)) > radius]
+    tails = tuple(
+        WideComponents(
+            tail_maps(model, group, edges_u_mm=edges[0], edges_v_mm=edges[1], state=state, stored_mm=radius),
+            state.log_scale(model, group[0]),
+            np.ascontiguousarray(amplitude[:, list(group)]),
+        )
+        for group in _groups(model, reaching)
+    )
+    return stored, tails
+
+
+def _hybrid(
+    state: BeamState, model: BeamModel, bixels: Bixels, lattice: Lattice, cutoff_mm: float, quantise: bool
+) -> tuple[StoredRuns, tuple[WideComponents, ...]]:
+    """Narrow components within their reach, wide ones as operators without a cutoff."""
+    narrow = tuple(n for n, width in enumerate(model.kernel_width_mm) if width <= cutoff_mm / 4)
+    wide = [n for n in range(model.components) if n not in narrow]
+    sigma = _sigma(state, model, narrow)
+    # Half a bixel's diagonal more: a bixel counts by its centre.
+    reach = np.minimum(STORED_WIDTHS * sigma.max(axis=1, initial=0.0) + 0.71 * bixels.width_mm, cutoff_mm)
+    stored = stored_runs(
+        *_projection(state, bixels),
+        sigma,
+        state.amplitude(model, narrow),
+        lattice,
+        reach_mm=reach.astype(np.float32),
+        quantise=quantise,
+    )
+    edges = _edges(bixels)
     operators = tuple(
         WideComponents(
-            gaussian_maps(
-                model,
-                group,
-                edges_u_mm=(first_u + np.arange(nu + 1)) * bixels.width_mm,
-                edges_v_mm=(first_v + np.arange(nv + 1)) * bixels.width_mm,
-                state=state,
-            ),
+            gaussian_maps(model, group, edges_u_mm=edges[0], edges_v_mm=edges[1], state=state),
             state.log_scale(model, group[0]),
             state.amplitude(model, group),
         )
         for group in _groups(model, wide)
     )
-    return BeamBlock(beam, bixels, fluence, run_pointer, entry_pointer, run_start, run_length, values, operators, state)
+    return stored, operators
+
+
+def _sigma(state: BeamState, model: BeamModel, components: tuple[int, ...]) -> NDArray[np.float32]:
+    """Widths on the isocentre plane, shape (voxels, components)."""
+    found = np.empty((len(state.u_mm), len(components)), dtype=np.float32)
+    widths = np.array([model.kernel_width_mm[n] for n in components], dtype=np.float32)
+    near = widths <= ELECTRON_WIDTH_MM
+    kernel_widths(state.log_scale_near, state.log_scale_far, widths, near, np.float32(model.source_sigma_mm), found)
+    return found
+
+
+def _projection(state: BeamState, bixels: Bixels) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where voxels project, from the zero of the bixels' numbering."""
+    u, v = (np.float32(offset) for offset in bixels.offset_mm)
+    return (state.u_mm - u if u else state.u_mm), (state.v_mm - v if v else state.v_mm)
+
+
+def _edges(bixels: Bixels) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Edges of the lattice in BLD X and Y."""
+    u, v = (
+        (first + np.arange(count + 1)) * bixels.width_mm + offset
+        for first, count, offset in zip(bixels.lower, bixels.size, bixels.offset_mm, strict=True)
+    )
+    return u, v
 
 
 def _groups(model: BeamModel, wide: list[int]) -> list[tuple[int, ...]]:
