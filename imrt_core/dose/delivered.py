@@ -1,10 +1,7 @@
 """Dose of a plan as it is delivered: jaws, leaves and their transmission, static, dynamic and arcs.
 
-Same beam model and density correction as :mod:`imrt_core.dose.influence`, but for one known fluence: every kernel
-component is convolved with the fluence once per direction (exactly, on maps of :mod:`imrt_core.dose.gaussian_maps`)
-and voxels interpolate. What the first version leaves out: collimator scatter follows the opening as phantom scatter
-does; leaf ends and sides are sharp and all leaves transmit the same; transmission further than 25 mm beside the
-jaws is dropped.
+Two engines, one beam model: collapsed cone (:mod:`imrt_core.dose.collapsed_cone`) for every dose that a decision
+rests on, and pencil kernels (:mod:`imrt_core.dose.pencil_beam`), which are what the influence matrix is made of.
 """
 
 from __future__ import annotations
@@ -18,11 +15,10 @@ from imrt_core.geometry.raytrace import RayVolume, ray_depths, ray_volume, sourc
 from imrt_core.machine import BeamModel, Machine
 from imrt_core.patient import Beam, Grid, Plan, PlanError, Volume
 
-from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .collapsed_cone import direction_dose
 from .fluence import FluenceMap, fluence_maps
-from .gaussian_maps import add_map, gaussian_maps
 from .grids import TISSUE_LEVEL, body_mask
+from .pencil_beam import add_pencil_dose
 
 ENGINES = ("collapsed-cone", "beamlet")
 #: Cells of the collapsed-cone lattice follow the dose grid within these limits, mm.
@@ -156,7 +152,7 @@ def plan_dose(
                 deepest_mm = direction.deepest_mm
                 dose += direction.gy
             else:
-                deepest_mm = _add_pencil_dose(model, rays, fluence, points, dose)
+                deepest_mm = add_pencil_dose(model, rays, fluence, points, dose)
             seen |= deepest_mm > 0
             found += _outside_commissioned_range(beam, model, fluence, deepest_mm)
         if not seen:
@@ -216,17 +212,6 @@ def _refuse_isocentre_outside(beam: Beam, red: Volume, body: NDArray[np.bool_], 
             )
 
 
-def _in_open_field(fluence: FluenceMap, state: BeamState) -> NDArray[np.bool_]:
-    """Voxels whose projection lies in an open cell."""
-    column = np.floor((state.u_mm - fluence.edges_u_mm[0]) / np.diff(fluence.edges_u_mm[:2])).astype(int)
-    row = np.floor((state.v_mm - fluence.edges_v_mm[0]) / np.diff(fluence.edges_v_mm[:2])).astype(int)
-    nv, nu = fluence.mu.shape
-    on_map = (column >= 0) & (column < nu) & (row >= 0) & (row < nv)
-    hit = np.zeros(len(column), dtype=bool)
-    hit[on_map] = fluence.open_cells[row[on_map], column[on_map]]
-    return hit
-
-
 def _outside_commissioned_range(
     beam: Beam, model: BeamModel, fluence: FluenceMap, deepest_mm: float
 ) -> list[str]:
@@ -244,46 +229,10 @@ def _outside_commissioned_range(
     radius = float(np.hypot(centres_u[columns], centres_v[rows]).max(initial=0.0))
     if radius > limits.off_axis_mm:
         found.append(f"beam {beam.name}: open {radius:.0f} mm off axis, commissioned to {limits.off_axis_mm:.0f} mm")
-    if deepest_mm > limits.depth_mm[1]:
+    # A millimetre of a tank edge between two cells is no depth of its own.
+    if deepest_mm > limits.depth_mm[1] + 1.0:
         found.append(f"beam {beam.name}: dose {deepest_mm:.0f} mm deep, commissioned to {limits.depth_mm[1]:.0f} mm")
     return found
-
-
-def _add_pencil_dose(
-    model: BeamModel, rays: RayVolume, fluence: FluenceMap, points: NDArray[np.float64], dose: NDArray[np.float32]
-) -> float:
-    """Add one direction by pencil kernels; return the largest depth in the open field, 0 where it misses."""
-    state = beam_state(rays, fluence.beam, points)
-    centres_u = (fluence.edges_u_mm[:-1] + fluence.edges_u_mm[1:]) / 2
-    centres_v = (fluence.edges_v_mm[:-1] + fluence.edges_v_mm[1:]) / 2
-    primary = model.off_axis_fluence(np.hypot(centres_v[:, None], centres_u[None, :]))
-    lattice = (fluence.mu * primary).astype(np.float32)
-    for components in _groups(model):
-        maps = gaussian_maps(
-            model,
-            components,
-            edges_u_mm=fluence.edges_u_mm,
-            edges_v_mm=fluence.edges_v_mm,
-            state=state,
-        )
-        add_map(
-            maps.spread(lattice),
-            maps.levels,
-            maps.scale,
-            state.u_mm,
-            state.v_mm,
-            state.log_scale(model, components[0]),
-            state.amplitude(model, components),
-            dose,
-        )
-    return float(state.depth_mm[_in_open_field(fluence, state)].max(initial=0.0))
-
-
-def _groups(model: BeamModel) -> list[tuple[int, ...]]:
-    """Narrow components one by one, each on nodes of its own; the wide ones together."""
-    narrow = [n for n, width in enumerate(model.kernel_width_mm) if width <= ELECTRON_WIDTH_MM]
-    wide = tuple(n for n in range(model.components) if n not in narrow)
-    return [*((n,) for n in narrow), *([wide] if wide else [])]
 
 
 def _axis_figures(rays: RayVolume, maps: list[FluenceMap]) -> dict[str, float]:

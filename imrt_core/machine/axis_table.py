@@ -126,8 +126,9 @@ def axis_table(
         Sides along X and Y on the isocentre plane.
     """
     depth = np.atleast_1d(np.asarray(depth_mm, dtype=float))
+    count = len(fields_mm)
     fluences = [focal_fluence(f, off_axis) for f in fields_mm]
-    fluences += [head_fluence(f, source.extra_focal, off_axis.sad_mm) for f in fields_mm]
+    fluences += [head_fluence(f, head, off_axis.sad_mm) for head in source.extra_focal for f in fields_mm]
     basis = axis_dose(
         depth,
         ssd_mm,
@@ -135,9 +136,9 @@ def axis_table(
         sad_mm=off_axis.sad_mm,
         steeper=lambda radius: source.attenuation_off_axis(radius, off_axis.sad_mm),
     )
-    both = np.tensordot(spectrum_on_nodes(source), basis, axes=1) * GY_PER_MEV_PER_G * source.photons_per_cm2_per_mu
-    share = source.extra_focal.share
-    table = (1 - share) * both[:, : len(fields_mm)] + share * both[:, len(fields_mm) :]
+    each = np.tensordot(spectrum_on_nodes(source), basis, axes=1) * GY_PER_MEV_PER_G * source.photons_per_cm2_per_mu
+    shares = [source.focal_share, *(head.share for head in source.extra_focal)]
+    table = sum(share * each[:, n * count : (n + 1) * count] for n, share in enumerate(shares))
     electrons = source.contamination
     for n, field in enumerate(fields_mm):
         part = electrons_on_axis(electrons, field, depth, np.asarray(ssd_mm) + depth)

@@ -96,6 +96,9 @@ class BeamModel:
         Source-axis distance at which the model was measured.
     source_sigma_mm : float
         Blur of field edges by the size of the source, on the isocentre plane.
+    source_sigma_xy_mm : tuple of float or None
+        The same along X and Y of the collimator where they differ; read by the collapsed-cone engine. Leaf ends and
+        jaws leave penumbras of their own, which this holds too.
     kernel_width_mm : tuple of float
         w_k in water, ascending.
     depth_mm : tuple of float
@@ -133,6 +136,7 @@ class BeamModel:
     fluence: tuple[float, ...]
     commissioned: CommissionedRange
     source_sigma_mm: float = 0.0
+    source_sigma_xy_mm: tuple[float, float] | None = None
     fluence_mode: str = "STANDARD"
     sad_mm: float = 1000.0
     mlc_transmission: float = 0.0
@@ -156,13 +160,18 @@ class BeamModel:
             raise self._error("kernel widths must be positive and ascend")
         if len(self.fluence_radius_mm) != len(self.fluence) or any(b <= a for a, b in pairwise(self.fluence_radius_mm)):
             raise self._error("off-axis fluence needs ascending radii")
-        if not self.sad_mm > 0 or not self.source_sigma_mm >= 0:
+        if not self.sad_mm > 0 or not min(self.source_sigma_mm, *self.blur_mm) >= 0:
             raise self._error("source-axis distance must be positive and the source size not negative")
         if not (0 <= self.mlc_transmission < 1 and 0 <= self.jaw_transmission < 1):
             raise self._error("transmission must be 0 … 1")
 
     def _error(self, message: str) -> MachineError:
         return MachineError(message, where=f"beam model {self.name} {self.version}")
+
+    @property
+    def blur_mm(self) -> tuple[float, float]:
+        """Blur of field edges along X and Y of the collimator."""
+        return self.source_sigma_xy_mm or (self.source_sigma_mm, self.source_sigma_mm)
 
     @property
     def components(self) -> int:

@@ -97,8 +97,8 @@ class PhotonSource:
         Fluence on the axis of a 10×10 cm field on the isocentre plane, in air.
     softening : float
         Strength of the softening off axis, 1 for the published curve [1]_, 0 for none (no flattening filter).
-    extra_focal : ExtraFocalSource
-        Photons from the head.
+    extra_focal : tuple of ExtraFocalSource
+        Photons from the head: often a narrow part (primary collimator) and a wide one (flattening filter).
     contamination : ElectronContamination
         Electrons from the head.
 
@@ -111,14 +111,21 @@ class PhotonSource:
     spectrum: Spectrum
     photons_per_cm2_per_mu: float
     softening: float = 1.0
-    extra_focal: ExtraFocalSource = field(default_factory=ExtraFocalSource)
+    extra_focal: tuple[ExtraFocalSource, ...] = ()
     contamination: ElectronContamination = field(default_factory=ElectronContamination)
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.photons_per_cm2_per_mu) and self.photons_per_cm2_per_mu > 0):
             raise MachineError("the fluence per MU must be positive", found=str(self.photons_per_cm2_per_mu))
+        if self.focal_share <= 0:
+            raise MachineError("extra-focal sources leave nothing for the focus", found=f"{self.focal_share:.2f}")
         if not 0 <= self.softening <= 2:
             raise MachineError("softening off axis is out of range", found=str(self.softening), expected="0 … 2")
+
+    @property
+    def focal_share(self) -> float:
+        """Part of the fluence on the axis of a 10×10 cm field that comes from the focus."""
+        return 1.0 - sum(head.share for head in self.extra_focal)
 
     def attenuation_off_axis(self, radius_mm: ArrayLike, sad_mm: float) -> NDArray[np.float64]:
         """Return the attenuation coefficient at distances from the axis over that on it [1]_."""

@@ -69,7 +69,7 @@ class PlanSettings:
     max_iterations: int = 100
     corrections: int = 1
     tolerance: float = 5e-3
-    engine: str = "beamlet"
+    engine: str = "collapsed-cone"
 
     def __post_init__(self) -> None:
         for name in (

@@ -50,7 +50,9 @@ class Spectrum:
         if np.any(fluence < 0) or fluence.sum() <= 0:
             raise MachineError("the fluence of a spectrum must not be negative", found=str(self.fluence))
         object.__setattr__(self, "energy_mev", tuple(float(e) for e in energy))
-        object.__setattr__(self, "fluence", tuple(float(f) for f in fluence / fluence.sum()))
+        # What sums to 1 already stays as it is, so that a file reads back equal.
+        total = fluence.sum() if abs(fluence.sum() - 1) > 1e-9 else 1.0
+        object.__setattr__(self, "fluence", tuple(float(f) for f in fluence / total))
 
     @property
     def mean_energy_mev(self) -> float:

@@ -89,8 +89,8 @@ def dose(
     out: Annotated[Path, typer.Option("--out", help="RTDOSE to write.")],
     structures: Annotated[Path | None, typer.Option("--structures", help="RTSTRUCT with EXTERNAL, supports.")] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="beamlet (collapsed-cone comes in a later version).")
-    ] = "beamlet",
+        str, typer.Option("--engine", help="collapsed-cone, or beamlet (pencil kernels).")
+    ] = "collapsed-cone",
     grid_mm: Annotated[float, typer.Option("--grid-mm", min=1.0, max=10.0, help="Dose grid spacing.")] = 2.5,
     per_fraction: Annotated[bool, typer.Option("--per-fraction", help="One fraction instead of the course.")] = False,
     patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,

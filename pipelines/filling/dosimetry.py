@@ -117,7 +117,7 @@ def dose_basis(
         notes.append("The proposed shift is beyond the limits: the dose is of the patient as imaged, not shifted.")
     return DoseBasis.model_validate(
         {
-            "engine": "beamlet (finite-size pencil beam)",
+            "engine": "collapsed cone",
             "machine": machine.name,
             "machine_version": machine.version,
             "beam_model_sha256": machine_sha256,

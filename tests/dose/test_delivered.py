@@ -63,7 +63,9 @@ def test_open_field_agrees_with_the_influence_matrix(collimator: float, table: f
     """The same fluence through A·w and through plan_dose: within 1 % of the maximum everywhere in a mixed patient."""
     red = mixed_patient()
     beam = open_beam(70.0, collimator_deg=collimator, table_deg=table, jaw_x_mm=(-20.0, 30.0), jaw_y_mm=(-25.0, 15.0))
-    result = plan_dose(Plan((beam,)), red, OPEN, dose_grid=red.grid, patient_position="HFS").fraction_dose_gy
+    result = plan_dose(
+        Plan((beam,)), red, OPEN, dose_grid=red.grid, patient_position="HFS", engine="beamlet"
+    ).fraction_dose_gy
     u, v = np.meshgrid(np.arange(-4, 6), np.arange(-5, 3))
     geometry = BeamGeometry(70.0, CENTRE, "HFS", collimator_deg=collimator, table_deg=table)
     bixels = Bixels(5.0, np.stack([u.ravel(), v.ravel()], axis=1).astype(np.int32))
@@ -98,7 +100,9 @@ def test_modulated_leaves_agree_with_the_influence_matrix() -> None:
     voxels = np.flatnonzero(body_mask(red, red.grid))
     geometry = BeamGeometry(10.0, CENTRE, "HFS")
     for machine in (OPEN, MACHINE):
-        result = plan_dose(Plan((beam,)), red, machine, dose_grid=red.grid, patient_position="HFS").fraction_dose_gy
+        result = plan_dose(
+            Plan((beam,)), red, machine, dose_grid=red.grid, patient_position="HFS", engine="beamlet"
+        ).fraction_dose_gy
         matrix = influence_matrix(red, [geometry], machine, bixels=[bixels], voxels=voxels, dose_grid=red.grid)
         leak = machine.model.mlc_transmission
         expected = matrix.dose((leak * 100 + (1 - leak) * weights).ravel())
@@ -257,8 +261,9 @@ def test_other_refusals() -> None:
     red = mixed_patient()
     plan = Plan((open_beam(),))
     options: dict[str, Any] = {"dose_grid": red.grid, "patient_position": "HFS"}
-    with pytest.raises(PlanError, match="not in this version"):
-        plan_dose(plan, red, MACHINE, engine="collapsed-cone", **options)
+    without = replace(MACHINE, model=replace(MACHINE.model, source=None))
+    with pytest.raises(MachineError, match="no spectrum"):
+        plan_dose(plan, red, without, **options)
     with pytest.raises(PlanError, match="unknown dose engine"):
         plan_dose(plan, red, MACHINE, engine="monte-carlo", **options)
     with pytest.raises(PlanError, match="another patient position"):

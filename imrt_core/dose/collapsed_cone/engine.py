@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from imrt_core._numba import kernel
 from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.machine import BeamModel
-from imrt_core.patient import GeometryError, MachineError
+from imrt_core.patient import MachineError
 from imrt_core.physics.spectrum import GY_PER_MEV_PER_G
 
 from ..fluence import FluenceMap
@@ -95,7 +95,7 @@ def direction_dose(
     reach_low = np.maximum(lower - MARGIN_MM, body.min(axis=0))
     reach_high = np.minimum(upper + MARGIN_MM, body.max(axis=0))
     if np.any(reach_high <= reach_low):
-        raise GeometryError("the beam misses the patient", where=f"gantry {beam.gantry_deg:g}°")
+        return DirectionDose(np.zeros(len(points_lps), dtype=np.float32), 0.0)
     fine = fan_of(rays, beam, cell_mm=cell_mm, lower_mm=reach_low, upper_mm=reach_high)
     wide = fan_of(
         rays,

@@ -51,13 +51,12 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     The focal part is the opening times the primary off-axis fluence, blurred by the focus. The extra-focal part of a
     point is the part of the head's Gaussian source that it sees through the opening.
     """
-    head, electrons = source.extra_focal, source.contamination
+    electrons = source.contamination
     leak = model.jaw_transmission * fluence.meterset
     fold = max(int(np.ceil(np.diff(fluence.edges_u_mm[:2])[0] / _FINE_MM)), 1)
     cell = float(np.diff(fluence.edges_u_mm[:2])[0]) / fold
-    sigma_head = head.sigma_on_isocentre_plane_mm(model.sad_mm)
-    spread = [_REACH * model.source_sigma_mm]
-    spread += [_REACH * sigma_head] if head.share > 0 else []
+    spread = [_REACH * max(model.blur_mm)]
+    spread += [_REACH * head.sigma_on_isocentre_plane_mm(model.sad_mm) for head in source.extra_focal]
     spread += [_REACH * electrons.sigma_mm] if electrons.surface_gy_per_mu > 0 else []
     border = int(np.ceil(max(spread) / cell)) + 1
     opening = np.pad(np.repeat(np.repeat(fluence.mu, fold, axis=0), fold, axis=1), border, constant_values=leak)
@@ -65,18 +64,21 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     edges_v = fluence.edges_v_mm[0] + cell * (np.arange(opening.shape[0] + 1) - border)
     u, v = (edges_u[1:] + edges_u[:-1]) / 2, (edges_v[1:] + edges_v[:-1]) / 2
 
-    def blurred(array: Array, sigma_mm: float) -> Array:
-        return np.asarray(ndimage.gaussian_filter(array, sigma_mm / cell, mode="nearest", truncate=_REACH))
+    def blurred(array: Array, x_mm: float, y_mm: float) -> Array:
+        return np.asarray(ndimage.gaussian_filter(array, (y_mm / cell, x_mm / cell), mode="nearest", truncate=_REACH))
 
     focal = opening * model.off_axis_fluence(np.hypot(v[:, None], u[None, :]))
-    photons = (1 - head.share) * blurred(focal, model.source_sigma_mm)
-    if head.share > 0:
-        seen = blurred(opening, sigma_head)
+    photons = source.focal_share * blurred(focal, *model.blur_mm)
+    for head in source.extra_focal:
+        sigma = head.sigma_on_isocentre_plane_mm(model.sad_mm)
+        seen = blurred(opening, sigma, sigma)
         kappa = head.seen_at(model.sad_mm)
         index = np.meshgrid((kappa * v - v[0]) / cell, (kappa * u - u[0]) / cell, indexing="ij")
         seen = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
         photons += head.share * seen / head.reference(model.sad_mm)
-    surface = electrons.surface_gy_per_mu * (blurred(opening, electrons.sigma_mm) if len(spread) > 1 else opening)
+    surface = np.zeros_like(opening)
+    if electrons.surface_gy_per_mu > 0:
+        surface = electrons.surface_gy_per_mu * blurred(opening, electrons.sigma_mm, electrons.sigma_mm)
     return HeadFluence(
         photons * source.photons_per_cm2_per_mu, surface, edges_u, edges_v, leak * source.photons_per_cm2_per_mu
     )
