@@ -20,7 +20,7 @@ from rich.table import Table
 from imrt_core.dose import plan_dose
 from imrt_core.evaluate import gamma
 from imrt_core.machine import load_machine
-from imrt_core.machine.bare import bare_point_source
+from imrt_core.machine.derive import bare_point_source
 from imrt_core.patient import Beam, ControlPoint, Grid, Plan, Volume
 from imrt_core.physics.spectrum import Spectrum
 

@@ -133,3 +133,35 @@ def gaussian_over_cells(
     erf = np.vectorize(math.erf)
     root = sigma[:, None] * math.sqrt(2)
     return np.asarray(np.prod(0.5 * (erf(below / root) - erf(above / root)), axis=1))
+
+
+def naive_sweep(density, soft, hard, volume, across, shift, rate, share, back):  # type: ignore[no-untyped-def]
+    """Collapsed-cone transport, one direction, plane, cell and exponential after the other."""
+    planes, rows, columns = density.shape
+    dose = np.zeros(density.shape)
+    for n in range(len(shift)):
+        for j in range(rate.shape[2]):
+            state = np.zeros((rows, columns))
+            for step in range(planes):
+                plane = planes - 1 - step if back[n] else step
+                arrived = np.zeros((rows, columns))
+                for row in range(rows):
+                    for column in range(columns):
+                        y, x = row - shift[n, 0], column - shift[n, 1]
+                        for a in (math.floor(y), math.floor(y) + 1):
+                            for b in (math.floor(x), math.floor(x) + 1):
+                                if 0 <= a < rows and 0 <= b < columns:
+                                    arrived[row, column] += (1 - abs(y - a)) * (1 - abs(x - b)) * state[a, b]
+                for row in range(rows):
+                    at = row if across else plane
+                    for column in range(columns):
+                        rho = float(density[plane, row, column])
+                        path = float(rate[n, at, j]) * rho
+                        keep = (1 - math.exp(-path)) / path
+                        energy = float(
+                            share[n, at, 0, j] * soft[plane, row, column] + share[n, at, 1, j] * hard[plane, row, column]
+                        ) * rho * float(volume[at])
+                        absorbed = arrived[row, column] * (1 - math.exp(-path)) + energy * (1 - keep)
+                        state[row, column] = arrived[row, column] + energy - absorbed
+                        dose[plane, row, column] += absorbed / (rho * float(volume[at]))
+    return dose

@@ -12,12 +12,10 @@ from scipy.optimize import minimize_scalar
 from imrt_core.dose.collapsed_cone import direction_dose
 from imrt_core.dose.pencil_beam import add_pencil_dose
 from imrt_core.machine import BeamModel, Calibration, CommissionedRange, Machine, Residuals, declared, write_machine
-from imrt_core.machine.axis_table import OffAxis, axis_table
-from imrt_core.machine.bare import PENCIL_DEPTH_MM, PENCIL_FIELD_MM
-from imrt_core.machine.pencil import AxisDoses, fit_pencil_kernels
+from imrt_core.machine.axis_table import OffAxis
+from imrt_core.machine.derive import with_pencil_kernels, without_pencil_kernels
 from imrt_core.machine.photon_source import PhotonSource
 from imrt_core.machine.scans import Measurements, Scan
-from imrt_core.patient import MachineError
 
 from .measured import (
     AbsolutePoint,
@@ -199,27 +197,23 @@ def _model(
     if measured.primary_fluence is not None:
         bright = measured.primary_fluence.fluence >= 0.5
         reach.append(float(measured.primary_fluence.radius_mm[bright].max()))
-    return BeamModel(
-        name=name,
-        version=version,
-        nominal_energy_mv=measured.energy_mv,
-        source_sigma_mm=off_axis.source_sigma_mm,
-        sad_mm=measured.sad_mm,
-        # Until the pencil kernels are there: a placeholder that no engine reads.
-        kernel_width_mm=(1.0,),
-        depth_mm=(0.0, 1.0, 2.0),
-        amplitude_gy_per_mu=((0.0,), (0.0,), (0.0,)),
-        fluence_radius_mm=off_axis.radius_mm,
-        fluence=off_axis.fluence,
-        mlc_transmission=declared.MLC_TRANSMISSION,
-        jaw_transmission=declared.JAW_TRANSMISSION,
-        commissioned=CommissionedRange(
+    plain = without_pencil_kernels(
+        _rounded(source),
+        off_axis,
+        CommissionedRange(
             field_mm=(float(min(sides)), float(max(sides))),
             depth_mm=(0.0, float(max(c.depth_mm.max() for c in curves))),
             off_axis_mm=max(reach, default=max(sides) / 2),
         ),
+        name=name,
+        energy_mv=measured.energy_mv,
+    )
+    return replace(
+        plain,
+        version=version,
+        mlc_transmission=declared.MLC_TRANSMISSION,
+        jaw_transmission=declared.JAW_TRANSMISSION,
         calibration=calibration,
-        source=_rounded(source),
     )
 
 
@@ -256,24 +250,6 @@ def _focus_from_penumbra(model: BeamModel, scans: Sequence[Scan]) -> BeamModel:
         search = minimize_scalar(mean_difference, bounds=_FOCUS_RANGE_MM, method="bounded", options={"xatol": 0.05})
         blur[axis] = round(float(search.x), 2)
     return replace(model, source_sigma_xy_mm=tuple(blur), source_sigma_mm=round(float(np.sqrt(blur[0] * blur[1])), 2))
-
-
-def with_pencil_kernels(model: BeamModel) -> BeamModel:
-    """Return the model with pencil kernels computed from its photon source."""
-    if model.source is None:
-        raise MachineError("pencil kernels are computed from a photon source", found="none", where=model.name)
-    off_axis = OffAxis.of(model)
-    depth, field = np.array(PENCIL_DEPTH_MM, dtype=float), np.array(PENCIL_FIELD_MM)
-    table = axis_table(
-        model.source, off_axis, depth_mm=depth, ssd_mm=model.sad_mm - depth, fields_mm=[(f, f) for f in field]
-    )
-    kernels = fit_pencil_kernels(AxisDoses(depth, field, table), off_axis)
-    return replace(
-        model,
-        kernel_width_mm=tuple(float(f"{w:.5g}") for w in kernels.width_mm),
-        depth_mm=tuple(depth.tolist()),
-        amplitude_gy_per_mu=tuple(tuple(float(f"{a:.6g}") for a in row) for row in kernels.amplitude_gy_per_mu),
-    )
 
 
 def calibrated(model: BeamModel, absolute: AbsolutePoint) -> BeamModel:

@@ -3,6 +3,7 @@
 from imrt_core.geometry import BeamGeometry
 
 from .bixels import Bixels, bixel_grid
+from .collapsed_cone import collapsed_cone_dose
 from .delivered import BeamDose, PlanDose, plan_dose
 from .fluence import FluenceMap, fluence_maps
 from .grids import body_mask, dose_grid_for
@@ -20,6 +21,7 @@ __all__ = [
     "Storage",
     "bixel_grid",
     "body_mask",
+    "collapsed_cone_dose",
     "dose_grid_for",
     "fluence_maps",
     "influence_matrix",

@@ -15,14 +15,12 @@ from imrt_core.geometry.raytrace import RayVolume, ray_depths, ray_volume, sourc
 from imrt_core.machine import BeamModel, Machine
 from imrt_core.patient import Beam, Grid, Plan, PlanError, Volume
 
-from .collapsed_cone import direction_dose
+from .collapsed_cone import cell_for, direction_dose
 from .fluence import FluenceMap, fluence_maps
 from .grids import TISSUE_LEVEL, body_mask
 from .pencil_beam import add_pencil_dose
 
 ENGINES = ("collapsed-cone", "beamlet")
-#: Cells of the collapsed-cone lattice follow the dose grid within these limits, mm.
-CELL_LIMITS_MM = (1.5, 4.0)
 
 
 @dataclass(frozen=True)
@@ -141,7 +139,7 @@ def plan_dose(
     beams: list[BeamDose] = []
     warnings: list[str] = []
     inside = len(k)
-    cell_mm = float(np.clip(min(dose_grid.spacing_mm), *CELL_LIMITS_MM))
+    cell_mm = cell_for(dose_grid)
     for number, beam in enumerate(plan.beams):
         maps = fluence_maps(beam, model, patient_position=patient_position)
         dose = np.zeros(len(points), dtype=np.float32)

@@ -1,5 +1,5 @@
 """Collapsed-cone convolution of radiant energy: the dose that decisions rest on."""
 
-from .engine import DirectionDose, direction_dose
+from .engine import DirectionDose, cell_for, collapsed_cone_dose, direction_dose
 
-__all__ = ["DirectionDose", "direction_dose"]
+__all__ = ["DirectionDose", "cell_for", "collapsed_cone_dose", "direction_dose"]

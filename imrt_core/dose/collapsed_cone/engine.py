@@ -10,6 +10,7 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +19,20 @@ from numba import prange
 from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
-from imrt_core.geometry.raytrace import RayVolume
+from imrt_core.geometry.raytrace import RayVolume, ray_volume
 from imrt_core.machine import BeamModel
-from imrt_core.patient import MachineError
+from imrt_core.patient import Grid, MachineError, Volume
 from imrt_core.physics.spectrum import GY_PER_MEV_PER_G
 
 from ..fluence import FluenceMap
+from ..grids import body_mask
 from .fan import Fan, fan_of
 from .head import HeadFluence, head_fluence, on_fan
 from .release import STEP_MM, release_of
 from .transport import transport
 
+#: Cells of the fine lattice follow the dose grid within these limits, mm.
+CELL_LIMITS_MM = (1.5, 4.0)
 #: The fine lattice goes this far beyond the opening: electrons go no further, in lung a few percent of them.
 MARGIN_MM = 40.0
 #: Cells of the coarse lattice are this many fine ones; a single one where the opening is narrower than the limit.
@@ -115,6 +119,53 @@ def direction_dose(
     if beyond.any():
         gy[beyond] += GY_PER_MEV_PER_G * wide.look_up(elsewhere, points_lps[beyond])
     return DirectionDose(gy, _deepest(fine, fluence))
+
+
+def collapsed_cone_dose(
+    red: Volume,
+    fluences: Sequence[FluenceMap],
+    model: BeamModel,
+    *,
+    dose_grid: Grid,
+    cell_mm: float | None = None,
+) -> Volume:
+    """Compute the dose of known fluences, in Gy.
+
+    Parameters
+    ----------
+    red : Volume
+        Electron density relative to water; its grid may have any direction.
+    fluences : sequence of FluenceMap
+        One per direction; from a plan's control points (:func:`imrt_core.dose.fluence_maps`) or of bixel weights.
+    model : BeamModel
+        With a photon source.
+    dose_grid : Grid
+        Where dose is wanted; zero outside the body.
+    cell_mm : float or None
+        Cell of the fine lattice at the isocentre; None follows the dose grid within :data:`CELL_LIMITS_MM`.
+
+    Raises
+    ------
+    MachineError
+        If the model has no photon source, or a density is NaN, infinite or negative.
+    GeometryError
+        If there is no patient, or the source is inside it.
+    """
+    rays = ray_volume(red)
+    body = body_mask(red, dose_grid)
+    k, j, i = np.nonzero(body)
+    points = dose_grid.to_lps(np.stack([i, j, k], axis=-1))
+    total = np.zeros(len(points), dtype=np.float32)
+    for fluence in fluences:
+        total += direction_dose(model, rays, fluence, points, cell_mm=cell_mm or cell_for(dose_grid)).gy
+    array = np.zeros(dose_grid.shape, dtype=np.float32)
+    array[body] = total
+    return Volume(array, dose_grid)
+
+
+def cell_for(dose_grid: Grid) -> float:
+    """Return the cell of the fine lattice for a dose grid: its finest spacing within :data:`CELL_LIMITS_MM`."""
+    return float(np.clip(min(dose_grid.spacing_mm), *CELL_LIMITS_MM))
 
 
 def _released(
