@@ -118,7 +118,7 @@ def commission_model(
         return fit_photon_source(curves, fitted, absolute, at, energy_mv=measured.energy_mv)
 
     small = any(min(f) <= _SMALL_FIELD_MM for table in fitted for f in table.fields_mm)
-    if small:
+    if small and not scans:
         progress("focus and spectrum")
         search = minimize_scalar(
             lambda sigma: fit(replace(off_axis, source_sigma_mm=float(sigma)))[1],
@@ -139,8 +139,7 @@ def commission_model(
         if measured.primary_fluence is None:
             model = improved_fluence(model, profile_pairs(scans, model))
             notes += ("off-axis fluence from the profiles, held constant beyond them",)
-        if not small:
-            model = _focus_from_penumbra(model, scans)
+        model = _focus_from_penumbra(model, scans)
         off_axis = OffAxis.of(model)
         source, _ = fit(off_axis)
         model = replace(model, source=source)

@@ -23,16 +23,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize, nnls
 from scipy.special import erf, erfinv
 
-from imrt_core.patient import MachineError
-
 from .axis_table import OffAxis
 
 Array = NDArray[np.float64]
 
 #: Depth up to which the dose builds up, mm.
 BUILDUP_MM = 15.0
-#: First guess of total widths on the isocentre plane, mm.
-_FIRST_WIDTHS_MM = (2.3, 6.0, 25.0, 90.0)
+#: First guess of widths in water, mm.
+_FIRST_WIDTHS_MM = (1.5, 6.0, 25.0, 90.0)
 _BUILDUP_WEIGHT = 0.3
 _CURVATURE_MM2 = 3.0
 
@@ -76,19 +74,13 @@ class PencilKernels:
 
 
 def fit_pencil_kernels(doses: AxisDoses, off_axis: OffAxis, *, components: int = 4) -> PencilKernels:
-    """Fit widths and amplitudes.
-
-    Raises
-    ------
-    MachineError
-        If the focus is larger than the smallest fields allow.
-    """
+    """Fit widths and amplitudes."""
     scale = float(doses.gy_per_mu.max())
     dose = doses.gy_per_mu / scale
     first = np.log(np.asarray(_FIRST_WIDTHS_MM[:components]))
 
     def integrals(widths: Array) -> Array:
-        return axis_integrals(off_axis, doses.field_mm, widths)
+        return axis_integrals(off_axis, doses.field_mm, np.hypot(widths, off_axis.source_sigma_mm))
 
     deep = doses.depth_mm > BUILDUP_MM
 
@@ -99,17 +91,9 @@ def fit_pencil_kernels(doses: AxisDoses, off_axis: OffAxis, *, components: int =
 
     search = minimize(misfit, first, method="Nelder-Mead", options={"maxfev": 300, "xatol": 5e-3, "fatol": 1e-6})
     widths = np.sort(np.exp(search.x))
-    if widths[0] <= off_axis.source_sigma_mm:
-        raise MachineError(
-            "the declared source is larger than the measured field edge allows",
-            found=f"{off_axis.source_sigma_mm} mm",
-            expected=f"below {widths[0]:.2f} mm",
-        )
     on_field = integrals(widths)
     amplitude = _smooth_fit(doses.depth_mm, dose, on_field)
-    return PencilKernels(
-        np.sqrt(widths**2 - off_axis.source_sigma_mm**2), amplitude * scale, 100 * (amplitude @ on_field.T / dose - 1)
-    )
+    return PencilKernels(widths, amplitude * scale, 100 * (amplitude @ on_field.T / dose - 1))
 
 
 def _solve(on_field: Array, dose: Array) -> tuple[Array, Array]:
