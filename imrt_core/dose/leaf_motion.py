@@ -76,7 +76,9 @@ def _moments(lower: Any, upper: Any, moments: Any) -> int:
     for first in range(n + m):
         for second in range(first + 1, n + m):
             a0, a1 = (lower[first, 0], lower[first, 1]) if first < n else (upper[first - n, 0], upper[first - n, 1])
-            b0, b1 = (lower[second, 0], lower[second, 1]) if second < n else (upper[second - n, 0], upper[second - n, 1])
+            b0, b1 = (
+                (lower[second, 0], lower[second, 1]) if second < n else (upper[second - n, 0], upper[second - n, 1])
+            )
             before, after = a0 - b0, a1 - b1
             if before * after >= 0:
                 continue

@@ -32,7 +32,9 @@ class MultileafCollimator:
     def __post_init__(self) -> None:
         if self.axis not in MLC_AXES:
             raise PlanError("unknown leaf travel direction", found=self.axis, expected="X or Y")
-        if len(self.boundaries_mm) < 2 or not all(b > a for a, b in pairwise(self.boundaries_mm)):
+        if len(self.boundaries_mm) < 2 or not (
+            np.all(np.isfinite(self.boundaries_mm)) and all(b > a for a, b in pairwise(self.boundaries_mm))
+        ):
             raise PlanError(
                 "leaf boundaries must be finite and ascend",
                 found=str(self.boundaries_mm[:6]),
@@ -92,11 +94,12 @@ class ControlPoint:
         if self.leaves_mm is not None:
             leaves = np.array(self.leaves_mm, dtype=np.float64)
             if leaves.ndim != 2 or leaves.shape[0] != 2:
-                raise PlanError("leaf positions must be two banks", found=f"array {leaves.shape}")
+                raise PlanError("leaf positions must be two finite banks", found=f"array {leaves.shape}")
             if not np.all(np.isfinite(leaves)):
                 bank, pair = np.argwhere(~np.isfinite(leaves))[0]
                 raise PlanError(
-                    "leaf positions must be finite", found=f"bank {bank + 1}, pair {pair + 1}: {leaves[bank, pair]}"
+                    "leaf positions must be two finite banks",
+                    found=f"bank {bank + 1}, pair {pair + 1}: {leaves[bank, pair]}",
                 )
             if np.any(leaves[0] > leaves[1] + 0.05):
                 worst = int(np.argmax(leaves[0] - leaves[1]))
@@ -159,7 +162,7 @@ class Beam:
     def __post_init__(self) -> None:
         if not np.isfinite(self.mu) or self.mu < 0:
             raise PlanError(
-                "meterset must be finite and not negative", found=f"{self.mu} MU", where=f"beam {self.name}"
+                "meterset must not be negative or infinite", found=f"{self.mu} MU", where=f"beam {self.name}"
             )
         if not (np.isfinite(self.nominal_energy_mv) and np.isfinite(self.sad_mm) and self.sad_mm > 0):
             raise PlanError(

@@ -229,7 +229,7 @@ def test_monaco_fields_have_their_sizes(shared_data: Path) -> None:
         # Leaves cut the corners of the largest field; its area comes from its own positions.
         leaves = beam.control_points[0].leaves_mm
         assert leaves is not None
-        expected = 5.0 * float(np.sum((leaves[1] - leaves[0])[: 80][np.abs(np.arange(80) - 39.5) < side / 10]))
+        expected = 5.0 * float(np.sum((leaves[1] - leaves[0])[:80][np.abs(np.arange(80) - 39.5) < side / 10]))
         assert area_mm2(found) == pytest.approx(expected, rel=1e-9)
         assert expected == pytest.approx(side**2, rel=1e-9 if side < 400 else 0.03)
 
