@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,7 +72,7 @@ def fluence(
     v = (edges_v_mm[:-1, None] + np.diff(edges_v_mm)[:, None] * inner).ravel()
     lattice_v, lattice_u = np.meshgrid(v, u, indexing="ij")
     total = np.zeros(lattice_u.shape)
-    for here, there in zip(points[:-1], points[1:], strict=True):
+    for here, there in itertools.pairwise(points):
         weight = mu * (there.cumulative_weight - here.cumulative_weight) / moments
         for moment in (np.arange(moments) + 0.5) / moments:
             state = {}

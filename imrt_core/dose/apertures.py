@@ -10,7 +10,6 @@ et al. 2001; see :mod:`imrt_core.machine.leaves`). Radiation edges lie behind th
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import numpy as np
@@ -136,7 +135,8 @@ def _group_transmitted(
     window = None if group.jaw_across is None else group.jaw_across[0].mean(axis=0)
     if mlc is None or group.leaves is None:
         under = np.ones((len(across) - 1, 1)) if window is None else coverage(across, window[:1], window[1:]).T
-        return jaw_transmission * everywhere + (1 - jaw_transmission) * under * in_jaws
+        open_field: Array = jaw_transmission * everywhere + (1 - jaw_transmission) * under * in_jaws
+        return open_field
     lower, upper = _radiation_edges(group, model)
     everything = _Weights.of(mlc, across, model, None)
     inside = everything if window is None else _Weights.of(mlc, across, model, window)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_jaws_and_leaves_that_move_at_once_agree_with_the_twin(axis: str, seed: 
             100 * (b.cumulative_weight - a.cumulative_weight),
             *(np.array([getattr(a, n), getattr(b, n)]) for n in ("jaw_x_mm", "jaw_y_mm", "leaves_mm")),
         )
-        for a, b in zip(points[:-1], points[1:], strict=True)
+        for a, b in itertools.pairwise(points)
     ]
     options = {"mlc": mlc, "jaw_transmission": 0.01}
     found = transmitted(segments, edges_u_mm=edges, edges_v_mm=edges, leaves=model, **options)
