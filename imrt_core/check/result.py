@@ -98,7 +98,8 @@ class PlanCheck:
         lines = [
             f"Independent check of plan {self.plan_label}: {self.verdict} (limit {self.tolerance_percent:g} %, "
             f"tables {self.tables})",
-            f"{'beam':<12}{'MU':>9}{'check Gy':>10}{'engine Gy':>11}{'diff %':>8}{'MU check':>10}{'depth mm':>10}  verdict",
+            f"{'beam':<12}{'MU':>9}{'check Gy':>10}{'engine Gy':>11}{'diff %':>8}{'MU check':>10}{'depth mm':>10}"
+            "  verdict",
         ]
         for beam in self.beams:
             figures = (

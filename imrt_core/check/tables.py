@@ -227,7 +227,9 @@ class CheckTables:
         """S_c by side of the collimator's setting; 1 where the tables have none."""
         if self.collimator_factor is None:
             return np.ones_like(np.asarray(side_mm, dtype=float))
-        return np.asarray(np.interp(side_mm, self.collimator_factor.at_mm, self.collimator_factor.value))
+        return np.asarray(
+            np.interp(np.asarray(side_mm, dtype=float), self.collimator_factor.at_mm, self.collimator_factor.value)
+        )
 
     def phantom_dose(self, depth_mm: ArrayLike, side_mm: ArrayLike) -> Array:
         """S_cp/S_c × TPR of a square field of this side in the plane of the point: what the opening gives."""
@@ -235,7 +237,9 @@ class CheckTables:
 
     def off_axis_ratio(self, radius_mm: ArrayLike) -> Array:
         """Primary fluence relative to the axis; 0 beyond the last radius."""
-        return np.asarray(np.interp(radius_mm, self.off_axis.at_mm, self.off_axis.value, right=0.0))
+        return np.asarray(
+            np.interp(np.asarray(radius_mm, dtype=float), self.off_axis.at_mm, self.off_axis.value, right=0.0)
+        )
 
     def open_field_dose(self, *, side_mm: float, depth_mm: float, ssd_mm: float) -> float:
         """Dose per MU on the axis of an open square field in water, Gy; ``side_mm`` on the isocentre plane."""

@@ -91,7 +91,11 @@ def transmitted(
     along, across = (edges_u_mm, edges_v_mm) if along_x else (edges_v_mm, edges_u_mm)
     total = np.zeros((len(across) - 1, len(along) - 1))
     for group in _groups(segments, along_x=along_x, cell_mm=float(across[1] - across[0])):
-        total += _group_transmitted(group, along, across, mlc, leaves, jaw_transmission)
+        total += (1 - jaw_transmission) * _inside_jaws(group, along, across, mlc, leaves)
+    if jaw_transmission > 0:
+        total += jaw_transmission * _through_leaves(
+            _oriented(segments, along_x=along_x), along, across, mlc, leaves, window=None, jaw=None
+        )
     return total if along_x else np.ascontiguousarray(total.T)
 
 
@@ -119,32 +123,34 @@ def _oriented(parts: list[Segment], *, along_x: bool) -> _Oriented:
     return _Oriented(np.array([p.mu for p in parts]), jaw_along, jaw_across, stacked([p.leaves_mm for p in parts]))
 
 
-def _group_transmitted(
+def _inside_jaws(
+    group: _Oriented, along: Array, across: Array, mlc: MultileafCollimator | None, model: LeafModel
+) -> Array:
+    """MU × leaf transmission while the jaws are open over a cell."""
+    window = None if group.jaw_across is None else group.jaw_across[0].mean(axis=0)
+    return _through_leaves(group, along, across, mlc, model, window=window, jaw=group.jaw_along)
+
+
+def _through_leaves(
     group: _Oriented,
     along: Array,
     across: Array,
     mlc: MultileafCollimator | None,
     model: LeafModel,
-    jaw_transmission: float,
+    *,
+    window: Array | None,
+    jaw: Array | None,
 ) -> Array:
-    everywhere = np.full((1, len(along) - 1), group.mu.sum())
-    in_jaws = everywhere
-    if group.jaw_along is not None:
-        jaw = group.jaw_along[:, None]  # one row
-        in_jaws = open_meterset(along, jaw[:, :, None, :, 0], jaw[:, :, None, :, 1], group.mu)
-    window = None if group.jaw_across is None else group.jaw_across[0].mean(axis=0)
+    """MU × leaf transmission inside a window across the leaf travel and moving jaws along it (None: everywhere)."""
+    base = np.full((1, len(along) - 1), group.mu.sum())
+    if jaw is not None:
+        base = open_meterset(along, jaw[:, None, None, :, 0], jaw[:, None, None, :, 1], group.mu)
     if mlc is None or group.leaves is None:
         under = np.ones((len(across) - 1, 1)) if window is None else coverage(across, window[:1], window[1:]).T
-        open_field: Array = jaw_transmission * everywhere + (1 - jaw_transmission) * under * in_jaws
+        open_field: Array = under * base
         return open_field
     lower, upper = _radiation_edges(group, model)
-    everything = _Weights.of(mlc, across, model, None)
-    inside = everything if window is None else _Weights.of(mlc, across, model, window)
-    passed = inside.through(in_jaws, lower, upper, along, group.mu, jaw=group.jaw_along)
-    if jaw_transmission == 0:
-        return passed
-    leaves_alone = everything.through(everywhere, lower, upper, along, group.mu, jaw=None)
-    return jaw_transmission * leaves_alone + (1 - jaw_transmission) * passed
+    return _Weights.of(mlc, across, model, window).through(base, lower, upper, along, group.mu, jaw=jaw)
 
 
 def _radiation_edges(group: _Oriented, model: LeafModel) -> tuple[Array, Array]:
