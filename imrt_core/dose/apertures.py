@@ -89,13 +89,15 @@ def transmitted(
     """
     along_x = mlc is None or mlc.axis == "X"
     along, across = (edges_u_mm, edges_v_mm) if along_x else (edges_v_mm, edges_u_mm)
+    strips = None if mlc is None else _Strips.of(mlc, across, leaves)
     total = np.zeros((len(across) - 1, len(along) - 1))
     for group in _groups(segments, along_x=along_x, cell_mm=float(across[1] - across[0])):
-        total += (1 - jaw_transmission) * _inside_jaws(group, along, across, mlc, leaves)
+        window = None if group.jaw_across is None else group.jaw_across[0].mean(axis=0)
+        open_time = _OpenTime.of(group, along, leaves, jaw=group.jaw_along)
+        total += (1 - jaw_transmission) * _inside(window, open_time, across, mlc, leaves, strips)
     if jaw_transmission > 0:
-        total += jaw_transmission * _through_leaves(
-            _oriented(segments, along_x=along_x), along, across, mlc, leaves, window=None, jaw=None
-        )
+        open_time = _OpenTime.of(_oriented(segments, along_x=along_x), along, leaves, jaw=None)
+        total += jaw_transmission * _inside(None, open_time, across, mlc, leaves, strips)
     return total if along_x else np.ascontiguousarray(total.T)
 
 
@@ -123,34 +125,59 @@ def _oriented(parts: list[Segment], *, along_x: bool) -> _Oriented:
     return _Oriented(np.array([p.mu for p in parts]), jaw_along, jaw_across, stacked([p.leaves_mm for p in parts]))
 
 
-def _inside_jaws(
-    group: _Oriented, along: Array, across: Array, mlc: MultileafCollimator | None, model: LeafModel
-) -> Array:
-    """MU × leaf transmission while the jaws are open over a cell."""
-    window = None if group.jaw_across is None else group.jaw_across[0].mean(axis=0)
-    return _through_leaves(group, along, across, mlc, model, window=window, jaw=group.jaw_along)
+@dataclass(frozen=True, eq=False)
+class _OpenTime:
+    """MU × open part of every cell along the leaf travel, inside the jaws along it.
+
+    ``base`` (1, cells) is without leaves, ``own`` (pairs, cells) of each pair, ``both`` (pairs − 1, cells) of
+    neighbours at once; None without leaves or without tongues.
+    """
+
+    base: Array
+    own: Array | None
+    both: Array | None
+
+    @classmethod
+    def of(cls, group: _Oriented, along: Array, model: LeafModel, *, jaw: Array | None) -> _OpenTime:
+        base = np.full((1, len(along) - 1), group.mu.sum())
+        if jaw is not None:
+            base = open_meterset(along, jaw[:, None, None, :, 0], jaw[:, None, None, :, 1], group.mu)
+        if group.leaves is None:
+            return cls(base, None, None)
+        lower, upper = _radiation_edges(group, model)
+        low, high = [lower], [upper]
+        if jaw is not None:
+            low.append(np.broadcast_to(jaw[:, None, :, 0], lower.shape))
+            high.append(np.broadcast_to(jaw[:, None, :, 1], upper.shape))
+        own = open_meterset(along, np.stack(low, axis=2), np.stack(high, axis=2), group.mu)
+        if model.tongue_groove_mm == 0 or lower.shape[1] == 1:
+            return cls(base, own, None)
+        low, high = [*(e[:, :-1] for e in low), lower[:, 1:]], [*(e[:, :-1] for e in high), upper[:, 1:]]
+        return cls(base, own, open_meterset(along, np.stack(low, axis=2), np.stack(high, axis=2), group.mu))
 
 
-def _through_leaves(
-    group: _Oriented,
-    along: Array,
+def _inside(
+    window: Array | None,
+    open_time: _OpenTime,
     across: Array,
     mlc: MultileafCollimator | None,
     model: LeafModel,
-    *,
-    window: Array | None,
-    jaw: Array | None,
+    strips: _Strips | None,
 ) -> Array:
-    """MU × leaf transmission inside a window across the leaf travel and moving jaws along it (None: everywhere)."""
-    base = np.full((1, len(along) - 1), group.mu.sum())
-    if jaw is not None:
-        base = open_meterset(along, jaw[:, None, None, :, 0], jaw[:, None, None, :, 1], group.mu)
-    if mlc is None or group.leaves is None:
+    """MU × leaf transmission inside a window across the leaf travel (the jaw's two sides), everywhere without one."""
+    if mlc is None or strips is None or open_time.own is None:
         under = np.ones((len(across) - 1, 1)) if window is None else coverage(across, window[:1], window[1:]).T
-        open_field: Array = under * base
+        open_field: Array = under * open_time.base
         return open_field
-    lower, upper = _radiation_edges(group, model)
-    return _Weights.of(mlc, across, model, window).through(base, lower, upper, along, group.mu, jaw=jaw)
+    passed = strips.passed(open_time)
+    if window is None:
+        return passed
+    whole = (across[:-1] >= window[0]) & (across[1:] <= window[1])
+    cut = (across[1:] > window[0]) & (across[:-1] < window[1]) & ~whole
+    passed *= whole[:, None]
+    for row in np.flatnonzero(cut):
+        passed[row] = _Strips.of(mlc, across[row : row + 2], model, window=window).passed(open_time)[0]
+    return passed
 
 
 def _radiation_edges(group: _Oriented, model: LeafModel) -> tuple[Array, Array]:
@@ -172,11 +199,11 @@ def _radiation_edges(group: _Oriented, model: LeafModel) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Weights:
-    """How the open time of leaf pairs (own) and of neighbours at once (both) adds up on each cell row.
+class _Strips:
+    """How the open time of pairs (own) and of neighbours at once (both) adds up on each cell row.
 
-    ``closed`` (rows,) is what passes where every pair is closed; the sparse matrices ``own`` (rows, pairs) and
-    ``both`` (rows, pairs − 1) come on top.
+    ``closed`` (rows,) is what passes where every pair is closed; the matrices ``own`` (rows, pairs) and ``both``
+    (rows, pairs − 1) come on top. Sparse where there are many rows: each lies under one or two pairs.
     """
 
     closed: Array
@@ -184,13 +211,14 @@ class _Weights:
     both: Any
 
     @classmethod
-    def of(cls, mlc: MultileafCollimator, across: Array, model: LeafModel, window: Array | None) -> _Weights:
-        """Areas of leaves and tongues on every cell row, inside ``window`` (the jaw's two sides) where it is given."""
+    def of(cls, mlc: MultileafCollimator, across: Array, model: LeafModel, *, window: Array | None = None) -> _Strips:
+        """Areas of leaves and tongues on every cell row, inside ``window`` where it is given."""
         low, high = (across[0], across[-1]) if window is None else window
 
         def part(lower: Array, upper: Array) -> Array:
             return coverage(across, np.maximum(lower, low), np.minimum(upper, high)).T
 
+        packed: Any = csr_array if len(across) > 2 else np.asarray
         edges = np.asarray(mlc.boundaries_mm)
         leak, tongue = model.transmission, model.tongue_transmission
         under = part(edges[:-1], edges[1:])
@@ -198,25 +226,18 @@ class _Weights:
         free = np.clip(inside - under.sum(axis=1), 0, 1)  # beyond the outermost leaves only jaws shield
         closed = free + leak * under.sum(axis=1)
         if model.tongue_groove_mm == 0 or mlc.pairs == 1:
-            return cls(closed, csr_array((1 - leak) * under), None)
+            return cls(closed, packed((1 - leak) * under), None)
         strip = np.minimum(model.tongue_groove_mm, np.diff(edges) / 2)
         below = part(edges[:-1], edges[:-1] + strip)
         above = part(edges[1:] - strip, edges[1:])
         below[:, 0] = above[:, -1] = 0  # no neighbour, no tongue
         own = (1 - leak) * (under - below - above) + (tongue - leak) * (below + above)
-        return cls(closed, csr_array(own), csr_array((1 - tongue) * (above[:, :-1] + below[:, 1:])))
+        return cls(closed, packed(own), packed((1 - tongue) * (above[:, :-1] + below[:, 1:])))
 
-    def through(self, base: Array, lower: Array, upper: Array, along: Array, mu: Array, *, jaw: Array | None) -> Array:
-        """MU that passes the leaves on every cell; inside the jaws along the travel where ``jaw`` is given."""
-        low, high = [lower], [upper]
-        if jaw is not None:
-            shape = lower.shape
-            low.append(np.broadcast_to(jaw[:, None, :, 0], shape))
-            high.append(np.broadcast_to(jaw[:, None, :, 1], shape))
-        passed: Array = self.closed[:, None] * base
-        passed = passed + self.own @ open_meterset(along, np.stack(low, axis=2), np.stack(high, axis=2), mu)
+    def passed(self, open_time: _OpenTime) -> Array:
+        """MU that passes jaws along the travel and leaves, on every cell."""
+        passed: Array = self.closed[:, None] * open_time.base
+        passed += self.own @ open_time.own
         if self.both is not None:
-            pair_low = [*(e[:, :-1] for e in low), lower[:, 1:]]
-            pair_high = [*(e[:, :-1] for e in high), upper[:, 1:]]
-            passed += self.both @ open_meterset(along, np.stack(pair_low, axis=2), np.stack(pair_high, axis=2), mu)
+            passed += self.both @ open_time.both
         return passed
