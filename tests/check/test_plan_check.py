@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from imrt_core.check import check_plan, load_tables, proposed_points
 from imrt_core.dicom import read_plan
-from imrt_core.patient import Beam, ControlPoint, GeometryError, Grid, MultileafCollimator, Plan, PlanError, Volume
+from imrt_core.patient import Beam, GeometryError, Grid, MultileafCollimator, Plan, PlanError, Volume
 
 from .phantoms import square_beam, water_tank
 
@@ -100,7 +101,7 @@ def test_a_point_behind_lung_is_judged_with_a_note() -> None:
     red[:, 5:15] = 0.25
     found = check_plan(one(square_beam(100.0)), TANK.with_array(red), GENERIC, points_lps=POINT, patient_position="HFS")
     assert found.beams[0].reasons == ()
-    assert "100 mm of tissue count as 62 mm" in found.beams[0].notes[0] or "count as 6" in found.beams[0].notes[0]
+    assert re.match(r"100 mm of tissue count as 6[23] mm of water", found.beams[0].notes[0])
 
 
 def test_a_better_point_is_proposed() -> None:
@@ -161,4 +162,3 @@ def test_beams_with_their_own_points() -> None:
     beams = tuple(replace(square_beam(100.0, gantry_deg=g), number=n, name=str(n)) for n, g in ((1, 0.0), (2, 30.0)))
     found = check_plan(Plan(beams), TANK, GENERIC, points_lps={1: POINT, 2: (0.0, -180.0, 0.0)}, patient_position="HFS")
     assert [b.point_lps[1] for b in found.beams] == [-200.0, -180.0]
-    assert isinstance(beams[0].control_points[0], ControlPoint)
