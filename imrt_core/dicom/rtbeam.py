@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from imrt_core.patient import Beam, ControlPoint, MultileafCollimator, PlanError
+from imrt_core.patient import Beam, ControlPoint, InputRefusedError, MultileafCollimator, PlanError
 
 from .values import integer, items, needed, number, numbers, text
 
@@ -37,11 +39,30 @@ def read_beam(item: Dataset, delivered: dict[int | None, Dataset], path: Path) -
 
     Raises
     ------
-    PlanError
-        If the beam has no meterset in MU, or control points that cannot be resolved.
+    InputRefusedError
+        If the beam has no meterset in MU, a value that is not a finite number, leaves without known boundaries, or
+        control points that cannot be resolved; it names the file and the beam.
     """
     beam_number = needed(integer(item, "BeamNumber", path), "BeamNumber", path)
     name = text(item, "BeamName", path) or str(beam_number)
+    with _naming(f"{path}, beam {name}"):
+        return _read_beam(item, delivered, beam_number, name, path)
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Say where it was in refusals that do not say it as exactly."""
+    try:
+        yield
+    except InputRefusedError as error:
+        if error.where.startswith(where):
+            raise
+        raise type(error)(
+            error.message, found=error.found, expected=error.expected, where=where, code=error.code
+        ) from error
+
+
+def _read_beam(item: Dataset, delivered: dict[int | None, Dataset], beam_number: int, name: str, path: Path) -> Beam:
     where = f"{path}, beam {name}"
     if beam_number not in delivered:
         raise PlanError("a beam that no fraction delivers", expected="a reference in the fraction group", where=where)
@@ -87,14 +108,16 @@ def _unsupported(item: Dataset, radiation: str, path: Path) -> tuple[str, ...]:
         for wedge in items(point, "WedgePositionSequence", path)
     ]
     # A motorised wedge may be declared and stay out all the time.
-    if integer(item, "NumberOfWedges", path) and (not positions or "IN" in positions):
-        found.append("wedge")
-    for keyword, device in (
-        ("NumberOfCompensators", "compensator"),
-        ("NumberOfBoli", "bolus"),
-        ("NumberOfBlocks", "block"),
+    if (integer(item, "NumberOfWedges", path) or items(item, "WedgeSequence", path)) and (
+        not positions or "IN" in positions
     ):
-        if integer(item, keyword, path):
+        found.append("wedge")
+    for count, sequence, device in (
+        ("NumberOfCompensators", "CompensatorSequence", "compensator"),
+        ("NumberOfBoli", "ReferencedBolusSequence", "bolus"),
+        ("NumberOfBlocks", "BlockSequence", "block"),
+    ):
+        if integer(item, count, path) or items(item, sequence, path):
             found.append(device)
     for keyword, device in (("ApplicatorSequence", "applicator"), ("GeneralAccessorySequence", "accessory")):
         if items(item, keyword, path):
@@ -131,13 +154,30 @@ class _Resolver:
         for device in items(self.item, "BeamLimitingDeviceSequence", self.path):
             kind = text(device, "RTBeamLimitingDeviceType", self.path).upper()
             if kind in _LEAVES and self.mlc is None:
-                boundaries = needed(
-                    numbers(device, "LeafPositionBoundaries", self.path), "LeafPositionBoundaries", self.path
-                )
+                boundaries = self._boundaries(device, kind)
                 self.mlc = MultileafCollimator(tuple(float(b) for b in boundaries), axis=kind[-1])
                 self._leaf_device = kind
             elif kind not in (*_JAWS_X, *_JAWS_Y):
-                self.unsupported.add(f"collimator {kind}")
+                self.unsupported.add(self._unknown(kind))
+
+    def _boundaries(self, device: Dataset, kind: str) -> NDArray[np.float64]:
+        boundaries = numbers(device, "LeafPositionBoundaries", self.path)
+        pairs = integer(device, "NumberOfLeafJawPairs", self.path)
+        if boundaries is None or (pairs is not None and len(boundaries) != pairs + 1):
+            raise PlanError(
+                "the leaf boundaries are not known: LeafPositionBoundaries",
+                found="no value" if boundaries is None else f"{len(boundaries)} edges for {pairs} pairs of {kind}",
+                expected="one edge more than there are pairs",
+                where=self.where,
+                code="missing-attribute",
+            )
+        return boundaries
+
+    def _unknown(self, kind: str) -> str:
+        """Name a collimator that the engines do not model."""
+        if kind in _LEAVES and self.mlc is not None and kind != self._leaf_device:
+            return f"collimator with two leaf layers ({self._leaf_device}, {kind})"
+        return f"collimator {kind}"
 
     def control_points(self) -> tuple[ControlPoint, ...]:
         points = items(self.item, "ControlPointSequence", self.path)
@@ -149,9 +189,11 @@ class _Resolver:
                 expected=str(announced),
                 where=self.where,
             )
-        return tuple(
-            self._control_point(item, weight) for item, weight in zip(points, self._weights(points), strict=True)
-        )
+        resolved = []
+        for order, (item, weight) in enumerate(zip(points, self._weights(points), strict=True), start=1):
+            with _naming(f"{self.where}, control point {order}"):
+                resolved.append(self._control_point(item, weight))
+        return tuple(resolved)
 
     def _weights(self, points: list[Dataset]) -> list[float]:
         weights = [number(p, "CumulativeMetersetWeight", self.path) for p in points]
@@ -243,8 +285,16 @@ class _Resolver:
                 positions = numbers(device, "LeafJawPositions", self.path, count=2 * self.mlc.pairs)
                 # All of the bank at the negative side first, then the other bank.
                 found[kind] = needed(positions, "LeafJawPositions", self.path).reshape(2, self.mlc.pairs)
+            elif kind in _LEAVES and self.mlc is None:
+                raise PlanError(
+                    "the leaf boundaries are not known: LeafPositionBoundaries",
+                    found=f"positions of {kind}, which the Beam Limiting Device Sequence lacks",
+                    expected=kind,
+                    where=self.where,
+                    code="missing-attribute",
+                )
             else:
-                self.unsupported.add(f"collimator {kind}")
+                self.unsupported.add(self._unknown(kind))
         return found
 
     def _jaw(self, kinds: tuple[str, ...]) -> tuple[float, float] | None:

@@ -141,7 +141,7 @@ def plan_dose(
     inside = len(k)
     cell_mm = cell_for(dose_grid)
     for number, beam in enumerate(plan.beams):
-        maps = fluence_maps(beam, model, patient_position=patient_position)
+        maps = fluence_maps(beam, model, patient_position=patient_position, leaves=machine.leaf_model)
         dose = np.zeros(len(points), dtype=np.float32)
         seen, found = False, []
         for fluence in maps:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import ArrayLike, NDArray
 
-from imrt_core._numba import kernel
 from imrt_core.geometry import BeamGeometry
-from imrt_core.machine import BeamModel
-from imrt_core.patient import Beam, ControlPoint, MultileafCollimator, PlanError
+from imrt_core.machine import BeamModel, LeafModel
+from imrt_core.patient import Beam, ControlPoint, PlanError
+
+from .apertures import Segment, transmitted
 
 Array = NDArray[np.float64]
 
@@ -22,11 +21,9 @@ Array = NDArray[np.float64]
 CELL_MM = 1.25
 #: Margin around the jaws' largest opening on which transmission is kept. Beyond it the 0.4 % or so is left out.
 MARGIN_MM = 25.0
-#: Moving leaves and jaws are sampled at least this often, mm.
-MOTION_STEP_MM = 2.5
-_MOST_SAMPLES = 40
-#: Largest gantry or collimator rotation that one direction stands for.
+#: Largest gantry, collimator or table rotation, and shift of the isocentre, that one direction stands for.
 ARC_STEP_DEG = 4.0
+SHIFT_STEP_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,37 +59,25 @@ class FluenceMap:
         return self.mu / self.meterset
 
 
-@dataclass(frozen=True, eq=False)
-class _Opening:
-    """Jaws and leaves at one moment, and the MU delivered around it."""
-
-    mu: float
-    jaw_x: Array | None
-    jaw_y: Array | None
-    leaves: Array | None
-
-    @property
-    def jaws(self) -> tuple[float, ...]:
-        """Jaw positions as a key."""
-        return tuple(
-            round(float(v), 4) for jaw in (self.jaw_x, self.jaw_y) for v in (jaw if jaw is not None else (np.inf,))
-        )
-
-
-def fluence_maps(beam: Beam, model: BeamModel, *, patient_position: str) -> list[FluenceMap]:
+def fluence_maps(
+    beam: Beam, model: BeamModel, *, patient_position: str, leaves: LeafModel | None = None
+) -> list[FluenceMap]:
     """Return the fluence of each direction that a beam delivers from: one for a static gantry, many for an arc.
 
-    Between control points everything moves linearly with the meterset. Moving leaves and jaws are sampled at the
-    middles of short steps, arcs at the middles of sub-arcs of at most 4 degrees.
+    Between control points everything moves linearly with the meterset. Leaves and jaws are averaged over their motion
+    exactly (:mod:`imrt_core.dose.apertures`); rotations and shifts of the isocentre are taken at the middles of
+    parts of at most 4 degrees and 2 mm.
 
     Parameters
     ----------
     beam : Beam
         Control points with every value resolved.
     model : BeamModel
-        Transmission.
+        Jaw transmission.
     patient_position : str
         Position on the table.
+    leaves : LeafModel or None
+        Leaf ends, sides and transmission; None takes sharp leaves with the beam model's transmission.
 
     Raises
     ------
@@ -103,7 +88,8 @@ def fluence_maps(beam: Beam, model: BeamModel, *, patient_position: str) -> list
     total = beam.control_points[-1].cumulative_weight
     if total <= 0:
         raise PlanError("the beam delivers no meterset", found=f"final weight {total}", where=f"beam {beam.name}")
-    directions: dict[tuple[float, ...], tuple[BeamGeometry, list[_Opening]]] = {}
+    leaf_model = leaves or LeafModel(model.mlc_transmission)
+    directions: dict[tuple[float, ...], tuple[BeamGeometry, list[Segment]]] = {}
     for here, there in pairwise(beam.control_points):
         mu = beam.mu * (there.cumulative_weight - here.cumulative_weight) / total
         if mu <= 0:
@@ -112,17 +98,24 @@ def fluence_maps(beam: Beam, model: BeamModel, *, patient_position: str) -> list
             geometry = _geometry(beam, here, there, fraction + share / 2, patient_position)
             angles = (geometry.gantry_deg, geometry.collimator_deg, geometry.table_deg)
             key = tuple(round(v, 3) for v in (*angles, *geometry.isocentre_lps))
-            _, openings = directions.setdefault(key, (geometry, []))
-            openings += _openings(here, there, fraction, share, mu * share)
+            _, segments = directions.setdefault(key, (geometry, []))
+            segments.append(_segment(here, there, mu).part(fraction, fraction + share))
     return [
         FluenceMap(
             geometry,
-            _transmitted(beam, openings, edges_u, edges_v, model),
+            transmitted(
+                segments,
+                edges_u_mm=edges_u,
+                edges_v_mm=edges_v,
+                mlc=beam.mlc,
+                leaves=leaf_model,
+                jaw_transmission=model.jaw_transmission,
+            ),
             edges_u,
             edges_v,
-            sum(o.mu for o in openings),
+            sum(s.mu for s in segments),
         )
-        for geometry, openings in directions.values()
+        for geometry, segments in directions.values()
     ]
 
 
@@ -169,8 +162,14 @@ def _opening_box(beam: Beam, cp: ControlPoint) -> tuple[Array, Array]:
 
 
 def _sub_arcs(here: ControlPoint, there: ControlPoint) -> Iterator[tuple[float, float]]:
-    turn = max(abs(_gantry_turn(here, there)), abs(_turn(here.collimator_deg, there.collimator_deg)))
-    count = max(int(np.ceil(turn / ARC_STEP_DEG - 1e-9)), 1)
+    turns = (
+        _gantry_turn(here, there),
+        _turn(here.collimator_deg, there.collimator_deg),
+        _turn(here.table_deg, there.table_deg),
+    )
+    shift_mm = float(np.linalg.norm(np.subtract(there.isocentre_lps, here.isocentre_lps)))
+    steps = max(max(abs(turn) for turn in turns) / ARC_STEP_DEG, shift_mm / SHIFT_STEP_MM)
+    count = max(int(np.ceil(steps - 1e-9)), 1)
     for n in range(count):
         yield n / count, 1 / count
 
@@ -202,77 +201,15 @@ def _geometry(
     )
 
 
-def _openings(here: ControlPoint, there: ControlPoint, start: float, share: float, mu: float) -> list[_Opening]:
-    """Sample jaws and leaves while a part of the way between two control points is delivered."""
+def _segment(here: ControlPoint, there: ControlPoint, mu: float) -> Segment:
+    """Jaws and leaves on the way from one control point to the next."""
 
-    def between(before: ArrayLike | None, after: ArrayLike | None) -> tuple[Array, Array] | None:
-        if before is None or after is None:
-            return None
-        return np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    def both(before: ArrayLike | None, after: ArrayLike | None) -> Array | None:
+        return None if before is None or after is None else np.array([before, after], dtype=float)
 
-    pairs = [between(getattr(here, device), getattr(there, device)) for device in ("jaw_x_mm", "jaw_y_mm", "leaves_mm")]
-    furthest = max(float(np.abs(p[1] - p[0]).max()) for p in pairs if p is not None) * share
-    samples = min(max(int(np.ceil(furthest / MOTION_STEP_MM)), 1), _MOST_SAMPLES)
-    openings = []
-    for n in range(samples):
-        t = start + share * (n + 0.5) / samples
-        at = [None if p is None else (1 - t) * p[0] + t * p[1] for p in pairs]
-        openings.append(_Opening(mu / samples, *at))
-    return openings
-
-
-def _transmitted(beam: Beam, openings: list[_Opening], edges_u: Array, edges_v: Array, model: BeamModel) -> Array:
-    """Sum MU × transmission of every cell. Leaves are summed first, for each position of the jaws."""
-    by_jaws: dict[tuple[float, ...], list[_Opening]] = {}
-    for opening in openings:
-        by_jaws.setdefault(opening.jaws, []).append(opening)
-    total = np.zeros((len(edges_v) - 1, len(edges_u) - 1))
-    for group in by_jaws.values():
-        passed = np.full(total.shape, sum(o.mu for o in group))
-        if beam.mlc is not None and group[0].leaves is not None:
-            passed = _through_leaves(beam.mlc, group, edges_u, edges_v, model.mlc_transmission)
-        jaw_x, jaw_y = group[0].jaw_x, group[0].jaw_y
-        open_u = np.ones(total.shape[1]) if jaw_x is None else coverage(edges_u, jaw_x[:1], jaw_x[1:])[0]
-        open_v = np.ones(total.shape[0]) if jaw_y is None else coverage(edges_v, jaw_y[:1], jaw_y[1:])[0]
-        leak = model.jaw_transmission
-        total += passed * (leak + (1 - leak) * open_v[:, None] * open_u[None, :])
-    return total
-
-
-def _through_leaves(
-    mlc: MultileafCollimator, group: list[_Opening], edges_u: Array, edges_v: Array, transmission: float
-) -> Array:
-    boundaries = np.asarray(mlc.boundaries_mm)
-    along, across = (edges_u, edges_v) if mlc.axis == "X" else (edges_v, edges_u)
-    mu = np.array([o.mu for o in group])
-    open_mu = np.zeros((mlc.pairs, len(along) - 1))
-    sum_coverage(along, np.array([o.leaves for o in group]), mu, open_mu)
-    # The part of each cell row under each leaf pair. Beyond the outermost leaves only jaws shield.
-    under = coverage(across, boundaries[:-1], boundaries[1:]).T
-    free = np.clip(1 - under.sum(axis=1), 0, 1) * mu.sum()
-    open_cells = under @ open_mu + free[:, None]
-    passed: Array = transmission * mu.sum() + (1 - transmission) * open_cells
-    return passed if mlc.axis == "X" else passed.T
-
-
-def coverage(edges: Array, lower: Array, upper: Array) -> Array:
-    """Return the part of each cell that each interval covers, shape (intervals, cells)."""
-    left = np.maximum(edges[None, :-1], lower[:, None])
-    right = np.minimum(edges[None, 1:], upper[:, None])
-    return np.asarray(np.clip(right - left, 0, None) / np.diff(edges)[None, :])
-
-
-@kernel(parallel=True)
-def sum_coverage(edges: Any, leaves: Any, mu: Any, total: Any) -> None:
-    """Add MU × covered part of every cell, per leaf pair; ``leaves`` (samples, 2, pairs), ``total`` (pairs, cells)."""
-    width = edges[1] - edges[0]
-    cells = total.shape[1]
-    for pair in prange(total.shape[0]):
-        for sample in range(leaves.shape[0]):
-            low, high = leaves[sample, 0, pair], leaves[sample, 1, pair]
-            first = max(int(np.floor((low - edges[0]) / width)), 0)
-            last = min(int(np.ceil((high - edges[0]) / width)), cells)
-            for cell in range(first, last):
-                covered = min(edges[cell + 1], high) - max(edges[cell], low)
-                if covered > 0:
-                    total[pair, cell] += mu[sample] * covered / width
+    return Segment(
+        mu,
+        both(here.jaw_x_mm, there.jaw_x_mm),
+        both(here.jaw_y_mm, there.jaw_y_mm),
+        both(here.leaves_mm, there.leaves_mm),
+    )

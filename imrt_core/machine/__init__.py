@@ -2,11 +2,14 @@
 
 from .beam_model import BeamModel, Calibration, CommissionedRange, Residuals
 from .couch import Couch, CouchLayer
+from .collimators import NamedCollimator, mismatches, recognise
 from .density import DensityCurve, mass_density, relative_electron_density
 from .files import load_machine, parse_machine, shipped_machines, write_machine
+from .leaves import DECLARED_LEAVES, LeafModel
 from .machine import DeliveryLimits, Machine, Table
 
 __all__ = [
+    "DECLARED_LEAVES",
     "BeamModel",
     "Calibration",
     "CommissionedRange",
@@ -14,12 +17,16 @@ __all__ = [
     "CouchLayer",
     "DeliveryLimits",
     "DensityCurve",
+    "LeafModel",
     "Machine",
+    "NamedCollimator",
     "Residuals",
     "Table",
     "load_machine",
     "mass_density",
+    "mismatches",
     "parse_machine",
+    "recognise",
     "relative_electron_density",
     "shipped_machines",
     "write_machine",

@@ -97,7 +97,11 @@ def _refuse_unknown_keys(content: Any, kind: Any, path: tuple[str, ...], where: 
         inner = next((t for t in get_args(kind) if is_dataclass(t)), None)
         for item in content if inner is not None else ():
             _refuse_unknown_keys(item, inner, path, where)
-    elif isinstance(content, dict) and is_dataclass(kind):
+    elif isinstance(content, dict) and not is_dataclass(kind):
+        inner = next((t for t in get_args(kind) if is_dataclass(t)), None)  # an optional table
+        if inner is not None:
+            _refuse_unknown_keys(content, inner, path, where)
+    elif isinstance(content, dict):
         hints = get_type_hints(kind)
         for key, value in content.items():
             if key not in hints:

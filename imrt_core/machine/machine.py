@@ -11,6 +11,7 @@ from imrt_core.patient import MachineError, MultileafCollimator, Scanner
 from .beam_model import BeamModel
 from .couch import Couch
 from .density import DensityCurve
+from .leaves import LeafModel
 
 #: How the machine isocentre is found in an image: at the image frame's origin, or not at all without being told.
 ISOCENTRE_RULES = ("origin", "unknown")
@@ -127,6 +128,8 @@ class Machine:
         For people.
     couch : Couch or None
         Treatment couch under the patient; None where the file declares none.
+    leaves : LeafModel or None
+        Leaf ends, sides and transmission; None leaves sharp leaves with the beam model's transmission.
     """
 
     name: str
@@ -139,6 +142,7 @@ class Machine:
     imagers: dict[str, str] = field(default_factory=dict)
     description: str = ""
     couch: Couch | None = None
+    leaves: LeafModel | None = None
 
     def __post_init__(self) -> None:
         for imager, rule in self.imagers.items():
@@ -148,6 +152,11 @@ class Machine:
                 )
         if not self.density_curves:
             raise MachineError("a machine needs a density curve", where=self.name)
+
+    @property
+    def leaf_model(self) -> LeafModel:
+        """The stated leaf model, or sharp leaves with the beam model's transmission."""
+        return self.leaves or LeafModel(self.model.mlc_transmission, source="beam model")
 
     def machine_isocentre_lps(self, imager: str) -> tuple[float, float, float] | None:
         """Return the machine isocentre in images of an imager, or None where only the user can know.

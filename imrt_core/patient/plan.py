@@ -32,9 +32,11 @@ class MultileafCollimator:
     def __post_init__(self) -> None:
         if self.axis not in MLC_AXES:
             raise PlanError("unknown leaf travel direction", found=self.axis, expected="X or Y")
-        if len(self.boundaries_mm) < 2 or any(b <= a for a, b in pairwise(self.boundaries_mm)):
+        if len(self.boundaries_mm) < 2 or not (
+            np.all(np.isfinite(self.boundaries_mm)) and all(b > a for a, b in pairwise(self.boundaries_mm))
+        ):
             raise PlanError(
-                "leaf boundaries must ascend",
+                "leaf boundaries must be finite and ascend",
                 found=str(self.boundaries_mm[:6]),
                 expected="n + 1 ascending edges, mm",
             )
@@ -79,6 +81,10 @@ class ControlPoint:
     dose_rate_mu_per_min: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("gantry_deg", "collimator_deg", "table_deg", "isocentre_lps", "jaw_x_mm", "jaw_y_mm"):
+            value = getattr(self, name)
+            if value is not None and not np.all(np.isfinite(value)):
+                raise PlanError("a control point must hold finite numbers", found=f"{name} = {value}")
         if not -1e-9 <= self.cumulative_weight <= 1 + 1e-6:
             raise PlanError("cumulative weight out of range", found=str(self.cumulative_weight), expected="0 … 1")
         for name in ("jaw_x_mm", "jaw_y_mm"):
@@ -87,8 +93,14 @@ class ControlPoint:
                 raise PlanError("jaws overlap", found=f"{name} = {jaw}", expected="negative side <= positive side")
         if self.leaves_mm is not None:
             leaves = np.array(self.leaves_mm, dtype=np.float64)
-            if leaves.ndim != 2 or leaves.shape[0] != 2 or not np.all(np.isfinite(leaves)):
+            if leaves.ndim != 2 or leaves.shape[0] != 2:
                 raise PlanError("leaf positions must be two finite banks", found=f"array {leaves.shape}")
+            if not np.all(np.isfinite(leaves)):
+                bank, pair = np.argwhere(~np.isfinite(leaves))[0]
+                raise PlanError(
+                    "leaf positions must be two finite banks",
+                    found=f"bank {bank + 1}, pair {pair + 1}: {leaves[bank, pair]}",
+                )
             if np.any(leaves[0] > leaves[1] + 0.05):
                 worst = int(np.argmax(leaves[0] - leaves[1]))
                 raise PlanError(
@@ -149,7 +161,15 @@ class Beam:
 
     def __post_init__(self) -> None:
         if not np.isfinite(self.mu) or self.mu < 0:
-            raise PlanError("meterset must not be negative", found=f"{self.mu} MU", where=f"beam {self.name}")
+            raise PlanError(
+                "meterset must not be negative or infinite", found=f"{self.mu} MU", where=f"beam {self.name}"
+            )
+        if not (np.isfinite(self.nominal_energy_mv) and np.isfinite(self.sad_mm) and self.sad_mm > 0):
+            raise PlanError(
+                "energy and source-axis distance must be finite, the distance positive",
+                found=f"{self.nominal_energy_mv} MV, {self.sad_mm} mm",
+                where=f"beam {self.name}",
+            )
         if len(self.control_points) < 2:
             raise PlanError(
                 "a beam needs two control points",

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from imrt_core.dose import Bixels, body_mask, dose_grid_for, influence_matrix, plan_dose
-from imrt_core.dose.fluence import coverage, fluence_maps
+from imrt_core.dose.fluence import fluence_maps
+from imrt_core.dose.leaf_motion import coverage
 from imrt_core.geometry import BeamGeometry
 from imrt_core.machine import load_machine
 from imrt_core.patient import (

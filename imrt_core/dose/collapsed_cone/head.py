@@ -11,7 +11,8 @@ from scipy import ndimage
 from imrt_core.machine import BeamModel
 from imrt_core.machine.photon_source import PhotonSource
 
-from ..fluence import FluenceMap, coverage
+from ..fluence import FluenceMap
+from ..leaf_motion import coverage
 from .fan import Fan
 
 Array = NDArray[np.float64]
