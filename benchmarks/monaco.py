@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ from rich.table import Table
 from imrt_core.commission import commission_machine
 from imrt_core.commission.measured import FieldFactors
 from imrt_core.dose import plan_dose
-from imrt_core.machine import load_machine
+from imrt_core.machine import DECLARED_LEAVES, load_machine, write_machine
+from imrt_core.machine.collimators import named
 from imrt_core.machine.scans import read_scans
 from imrt_core.patient import Beam, ControlPoint, Grid, Plan, Volume
 
@@ -103,6 +104,9 @@ def run(folder: Path, machine_file: Path) -> list[FieldResult]:
         factors=[factors],
         description="6 MV beam of the Monaco machine 2619 of pymedphys, fitted. Research software, no medical device.",
     )
+    # The machine of the scans is an Elekta with 160 leaves.
+    machine = load_machine(machine_file)
+    write_machine(replace(machine, mlc=named("agility-160").mlc(), leaves=DECLARED_LEAVES["agility-160"]), machine_file)
     results = []
     for side, mu, dose in fields:
         ours = water_dose(machine_file, side, mu)

@@ -3,6 +3,10 @@
 The file holds the dose of a bare point source in a 30 cm cube (arrays and way of comparison: README of the data). The
 engines run on the same source. Both doses are normalised to the depth dose at 10 cm. Profiles of the file are the mean
 over 2 cm across and over the two planes next to the stated depth, ours too.
+
+Single voxels of the files scatter by 1 to 3 %, which costs gamma what no engine can win back. Square fields on layers
+look the same from eight sides, so the mean over the eight has a third of the noise: gamma is taken against that mean,
+and against the file as it is beside it, together with what the noise alone costs (the mean against the file).
 """
 
 from __future__ import annotations
@@ -66,8 +70,12 @@ class Reference:
         """Read a file."""
         with np.load(path, allow_pickle=False) as data:
             edges = data["spectrum_edges"]
+            z_cm, x_cm, dose, pdd = (np.asarray(data[name], dtype=float) for name in ("z_cm", "x_cm", "dose", "pdd"))
             return cls(
-                *(np.asarray(data[name], dtype=float) for name in ("z_cm", "x_cm", "dose", "pdd")),
+                z_cm,
+                x_cm,
+                dose,
+                pdd,
                 {float(k.removeprefix("prof_d")): np.asarray(data[k]) for k in data.files if k.startswith("prof_d")},
                 np.asarray(data["density_z"], dtype=float),
                 Spectrum(tuple((edges[1:] + edges[:-1]) / 2), tuple(data["spectrum_p"])),
@@ -97,7 +105,11 @@ class Comparison:
     penumbra_mm : float
         Largest difference of the 20 % to 80 % distances over the profiles.
     gamma_2_2_percent : float
-        Global 2 %/2 mm, above 10 % of the maximum.
+        Global 2 %/2 mm, above 10 % of the maximum; the reference is the file's mean over the field's eight sides.
+    gamma_2_2_percent_single_voxels, gamma_2_2_percent_noise_alone : float
+        The reference is the file as it is; the same for its own mean over eight sides in place of ours.
+    max_percent_eight_sides : float
+        As ``max_percent_beyond_buildup``, profiles of the mean over eight sides.
     """
 
     max_percent_beyond_buildup: float
@@ -105,6 +117,9 @@ class Comparison:
     mean_percent: float
     penumbra_mm: float
     gamma_2_2_percent: float
+    gamma_2_2_percent_single_voxels: float
+    gamma_2_2_percent_noise_alone: float
+    max_percent_eight_sides: float
 
 
 def engine_dose(reference: Reference, field_cm: float, engine: str) -> Array:
@@ -112,9 +127,7 @@ def engine_dose(reference: Reference, field_cm: float, engine: str) -> Array:
     nx, ny, nz = reference.dose.shape
     step = 10 * float(np.diff(reference.z_cm[:2])[0])
     # Gantry 0, head first supine: the beam goes along +y (posterior), depth 0 at the isocentre, SSD = SAD.
-    grid = Grid(
-        (ny, nz, nx), (step,) * 3, (10 * float(reference.x_cm[0]), 0.5 * step, 10 * float(reference.x_cm[0]))
-    )
+    grid = Grid((ny, nz, nx), (step,) * 3, (10 * float(reference.x_cm[0]), 0.5 * step, 10 * float(reference.x_cm[0])))
     density = np.broadcast_to(reference.density[None, :, None], grid.shape).astype(np.float32)
     half = 5 * field_cm
     state = {
@@ -141,6 +154,8 @@ def compare(reference: Reference, ours: Array, field_cm: float) -> Comparison:
     deep = reference.z_cm > BUILDUP_CM
     difference = ours_scale * pdd - scale * reference.pdd
     far = [difference[deep & (away > INTERFACE_CM)]]
+    eight_sides = _eight_sides(reference.dose)
+    quiet = [far[0]]
     near = [difference[deep & (away <= INTERFACE_CM)], np.zeros(1)]
     penumbra = []
     for depth, profile in reference.profiles.items():
@@ -152,23 +167,38 @@ def compare(reference: Reference, ours: Array, field_cm: float) -> Comparison:
         if depth >= BUILDUP_CM:
             side = near if apart <= INTERFACE_CM else far
             side.append((ours_scale * strip - scale * profile)[inside])
+            if side is far:
+                mean = eight_sides[:, centre][:, :, [upper - 1, upper]].mean(axis=(1, 2))
+                quiet.append((ours_scale * strip - scale * mean)[inside])
         penumbra.append(abs(_penumbra_mm(reference.x_cm, strip, half) - _penumbra_mm(reference.x_cm, profile, half)))
-    grid = Grid(reference.dose.shape, (2.5, 2.5, 2.5), (0.0, 0.0, 0.0))
-    agreement = gamma(
-        Volume((scale * reference.dose).astype(np.float32), grid),
-        Volume((ours_scale * ours).astype(np.float32), grid),
-        dose_percent=2.0,
-        distance_mm=2.0,
-        cutoff_percent=10.0,
-        max_gamma=1.01,
-    )
     return Comparison(
         max_percent_beyond_buildup=float(np.abs(np.concatenate(far)).max()),
         max_percent_at_interfaces=float(np.abs(np.concatenate(near)).max()),
         mean_percent=float(np.concatenate(far).mean()),
         penumbra_mm=max(penumbra),
-        gamma_2_2_percent=agreement.pass_percent,
+        gamma_2_2_percent=_gamma(scale * eight_sides, ours_scale * ours),
+        gamma_2_2_percent_single_voxels=_gamma(scale * reference.dose, ours_scale * ours),
+        gamma_2_2_percent_noise_alone=_gamma(scale * reference.dose, scale * eight_sides),
+        max_percent_eight_sides=float(np.abs(np.concatenate(quiet)).max()),
     )
+
+
+def _eight_sides(dose: Array) -> Array:
+    """Return the mean over the symmetry of a square field: mirrored along X, along Y, and both exchanged."""
+    mirrored = (dose + dose[::-1] + dose[:, ::-1] + dose[::-1, ::-1]) / 4
+    return np.asarray((mirrored + mirrored.transpose(1, 0, 2)) / 2)
+
+
+def _gamma(reference: Array, evaluated: Array) -> float:
+    grid = Grid(reference.shape, (2.5, 2.5, 2.5), (0.0, 0.0, 0.0))
+    return gamma(
+        Volume(reference.astype(np.float32), grid),
+        Volume(evaluated.astype(np.float32), grid),
+        dose_percent=2.0,
+        distance_mm=2.0,
+        cutoff_percent=10.0,
+        max_gamma=1.01,
+    ).pass_percent
 
 
 def _penumbra_mm(x_cm: Array, profile: Array, half_cm: float) -> float:
@@ -194,27 +224,36 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--field-cm", type=float, required=True)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--save", type=Path, help="Adds the result to this JSON file, by the file's name.")
     options = parser.parse_args()
     reference = Reference.read(options.file)
     found = {
         name: compare(reference, engine_dose(reference, options.field_cm, engine), options.field_cm)
         for name, engine in ENGINES.items()
     }
+    answer = {"file": options.file.name, "field_cm": options.field_cm} | {n: asdict(c) for n, c in found.items()}
+    if options.save:
+        known = json.loads(options.save.read_text("utf-8")) if options.save.exists() else {}
+        options.save.write_text(json.dumps(known | {options.file.stem: answer}, indent=1) + "\n", "utf-8")
     if options.json:
-        print(json.dumps({"file": options.file.name, **{name: asdict(c) for name, c in found.items()}}))
+        print(json.dumps(answer))
         return
     table = Table(title=f"{options.file.name}, {options.field_cm:g} cm: % of the dose at 10 cm")
-    for column in ("engine", "max beyond 1.5 cm", "mean", "max at interfaces", "penumbra mm", "gamma 2 %/2 mm"):
-        table.add_column(column)
-    for name, c in found.items():
-        table.add_row(
-            ENGINES[name],
-            f"{c.max_percent_beyond_buildup:.2f}",
-            f"{c.mean_percent:+.2f}",
-            f"{c.max_percent_at_interfaces:.2f}",
-            f"{c.penumbra_mm:.2f}",
-            f"{c.gamma_2_2_percent:.1f} %",
-        )
+    rows = {
+        "largest beyond 1.5 cm": "max_percent_beyond_buildup",
+        "the same, mean of eight sides": "max_percent_eight_sides",
+        "mean": "mean_percent",
+        "largest at interfaces": "max_percent_at_interfaces",
+        "penumbra, mm": "penumbra_mm",
+        "gamma 2 %/2 mm, mean of eight sides": "gamma_2_2_percent",
+        "gamma, single voxels": "gamma_2_2_percent_single_voxels",
+        "gamma, noise alone": "gamma_2_2_percent_noise_alone",
+    }
+    table.add_column("")
+    for engine in ENGINES.values():
+        table.add_column(engine, justify="right")
+    for label, key in rows.items():
+        table.add_row(label, *(f"{getattr(c, key):.2f}" for c in found.values()))
     Console().print(table)
 
 

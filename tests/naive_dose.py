@@ -158,9 +158,14 @@ def naive_sweep(density, soft, hard, volume, across, shift, rate, share, back): 
                         rho = float(density[plane, row, column])
                         path = float(rate[n, at, j]) * rho
                         keep = (1 - math.exp(-path)) / path
-                        energy = float(
-                            share[n, at, 0, j] * soft[plane, row, column] + share[n, at, 1, j] * hard[plane, row, column]
-                        ) * rho * float(volume[at])
+                        energy = (
+                            float(
+                                share[n, at, 0, j] * soft[plane, row, column]
+                                + share[n, at, 1, j] * hard[plane, row, column]
+                            )
+                            * rho
+                            * float(volume[at])
+                        )
                         absorbed = arrived[row, column] * (1 - math.exp(-path)) + energy * (1 - keep)
                         state[row, column] = arrived[row, column] + energy - absorbed
                         dose[plane, row, column] += absorbed / (rho * float(volume[at]))

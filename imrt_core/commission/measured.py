@@ -108,7 +108,7 @@ def field_factors(measured: Measurements) -> tuple[tuple[FieldFactors, ...], tup
             ssd = next((s.ssd_mm for s in measured.of_kind("pdd")), measured.sad_mm - REFERENCE_DEPTH_MM)
             depth = REFERENCE_DEPTH_MM
             notes.append(
-                f"{table.source_file}: output factors state no depth or distance; {depth:g} mm at SSD {ssd:g} mm assumed"
+                f"{table.source_file}: output factors state no depth or distance; {depth:g} mm, SSD {ssd:g} mm assumed"
             )
         found.append(_factors(table, depth, ssd))
     return tuple(found), tuple(notes)

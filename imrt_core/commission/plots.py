@@ -24,25 +24,38 @@ _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
 def write_plots(done: Commissioned, machine_file: Path) -> list[Path]:
     """Write one SVG each of depth doses, output factors and profiles, as far as measured; return their paths."""
+    title = f"{done.model.name} {done.model.version}: points measured, lines fitted"
     written = []
-    for name, draw, pairs in (
-        ("depth", _depth, done.depth),
-        ("output_factors", _factors, done.factors),
-        ("profiles", _profiles, done.profiles),
-    ):
-        if not pairs:
-            continue
-        figure = Figure(figsize=(9, 7), layout="constrained")
-        curves, differences = figure.subplots(2, 1, height_ratios=(2, 1), sharex=True)
-        draw(curves, differences, pairs)
-        differences.axhline(0, color="0.6", lw=0.8)
-        place = {"loc": "lower center", "ncols": 1} if name == "profiles" else {"loc": "best", "ncols": 2}
-        curves.legend(fontsize=8, **place)
-        figure.suptitle(f"{done.model.name} {done.model.version}: points measured, lines fitted")
-        path = machine_file.with_name(f"{machine_file.stem}_{name}.svg")
-        figure.savefig(path, metadata={"Date": None})
-        written.append(path)
+    if done.depth:
+        figure, curves, differences = _figure(title)
+        _depth(curves, differences, done.depth)
+        written.append(_saved(figure, curves, machine_file, "depth"))
+    if done.factors:
+        figure, curves, differences = _figure(title)
+        _factors(curves, differences, done.factors)
+        written.append(_saved(figure, curves, machine_file, "output_factors"))
+    if done.profiles:
+        figure, curves, differences = _figure(title)
+        _profiles(curves, differences, done.profiles)
+        written.append(_saved(figure, curves, machine_file, "profiles"))
     return written
+
+
+def _figure(title: str) -> tuple[Figure, Axes, Axes]:
+    """Return a figure with measured and fitted curves above their differences."""
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    curves, differences = figure.subplots(2, 1, height_ratios=(2, 1), sharex=True)
+    differences.axhline(0, color="0.6", lw=0.8)
+    figure.suptitle(title)
+    return figure, curves, differences
+
+
+def _saved(figure: Figure, curves: Axes, machine_file: Path, what: str) -> Path:
+    inside = what == "profiles"
+    curves.legend(fontsize=8, loc="lower center" if inside else "best", ncols=1 if inside else 2)
+    path = machine_file.with_name(f"{machine_file.stem}_{what}.svg")
+    figure.savefig(path, metadata={"Date": None})
+    return path
 
 
 def _spread(pairs: Sequence[AxisPair]) -> list[AxisPair]:

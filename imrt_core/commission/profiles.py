@@ -49,9 +49,7 @@ class ProfilePair:
     def penumbra_difference_mm(self) -> float:
         """Mean of both sides, ours less measured."""
         mine, theirs = field_edges(replace(self.scan, value=self.ours)), field_edges(self.scan)
-        return (
-            mine.penumbra_left_mm + mine.penumbra_right_mm - theirs.penumbra_left_mm - theirs.penumbra_right_mm
-        ) / 2
+        return (mine.penumbra_left_mm + mine.penumbra_right_mm - theirs.penumbra_left_mm - theirs.penumbra_right_mm) / 2
 
 
 def water_tank(ssd_mm: float, sad_mm: float) -> tuple[RayVolume, BeamGeometry]:

@@ -26,7 +26,7 @@ from .measured import (
     field_factors,
     profiles,
 )
-from .profiles import CELL_MM, ProfilePair, improved_fluence, edge_offset_mm, profile_pairs, rectangle, water_tank
+from .profiles import CELL_MM, ProfilePair, edge_offset_mm, improved_fluence, profile_pairs, rectangle, water_tank
 from .residuals import AxisPair, FactorPair, axis_pairs, factor_pairs, largest
 from .source_fit import fit_photon_source
 
@@ -248,7 +248,9 @@ def _focus_from_penumbra(model: BeamModel, scans: Sequence[Scan]) -> BeamModel:
 
         search = minimize_scalar(mean_difference, bounds=_FOCUS_RANGE_MM, method="bounded", options={"xatol": 0.05})
         blur[axis] = round(float(search.x), 2)
-    return replace(model, source_sigma_xy_mm=tuple(blur), source_sigma_mm=round(float(np.sqrt(blur[0] * blur[1])), 2))
+    return replace(
+        model, source_sigma_xy_mm=(blur[0], blur[1]), source_sigma_mm=round(float(np.sqrt(blur[0] * blur[1])), 2)
+    )
 
 
 def calibrated(model: BeamModel, absolute: AbsolutePoint) -> BeamModel:

@@ -143,11 +143,11 @@ def fit_photon_source(
             target.append(np.zeros(len(row)))
         known = on_absolute.rows(wide, shares, electrons, off_axis.sad_mm)[:, 0]
         # At a maximum of unknown depth: where the present guess has it.
-        at = int(np.argmax(known[:, :-1].sum(axis=1)))
-        rows.append(100.0 * known[at : at + 1] / absolute.gy_per_mu)
+        peak = int(np.argmax(known[:, :-1].sum(axis=1)))
+        rows.append(100.0 * known[peak : peak + 1] / absolute.gy_per_mu)
         target.append(np.array([100.0]))
         # Unknowns are scaled so that a plausible beam is 1 throughout.
-        scale = np.append(np.full(used.sum(), absolute.gy_per_mu / known[at, :-1].sum()), 0.1 * absolute.gy_per_mu)
+        scale = np.append(np.full(used.sum(), absolute.gy_per_mu / known[peak, :-1].sum()), 0.1 * absolute.gy_per_mu)
         matrix = np.vstack(rows) * scale
         bend = np.zeros((used.sum() - 2, used.sum() + 1))
         for n in range(len(bend)):

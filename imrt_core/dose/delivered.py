@@ -210,9 +210,7 @@ def _refuse_isocentre_outside(beam: Beam, red: Volume, body: NDArray[np.bool_], 
             )
 
 
-def _outside_commissioned_range(
-    beam: Beam, model: BeamModel, fluence: FluenceMap, deepest_mm: float
-) -> list[str]:
+def _outside_commissioned_range(beam: Beam, model: BeamModel, fluence: FluenceMap, deepest_mm: float) -> list[str]:
     limits = model.commissioned
     rows, columns = np.nonzero(fluence.open_cells)
     cell = np.diff(fluence.edges_u_mm[:2])[0]

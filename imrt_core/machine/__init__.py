@@ -1,8 +1,8 @@
 """Treatment machines: beam model, collimator, limits, table, imagers, density curves and couch."""
 
 from .beam_model import BeamModel, Calibration, CommissionedRange, Residuals
-from .couch import Couch, CouchLayer
 from .collimators import NamedCollimator, mismatches, recognise
+from .couch import Couch, CouchLayer
 from .density import DensityCurve, mass_density, relative_electron_density
 from .files import load_machine, parse_machine, shipped_machines, write_machine
 from .leaves import DECLARED_LEAVES, LeafModel

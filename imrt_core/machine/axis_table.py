@@ -138,7 +138,9 @@ def axis_table(
     )
     each = np.tensordot(spectrum_on_nodes(source), basis, axes=1) * GY_PER_MEV_PER_G * source.photons_per_cm2_per_mu
     shares = [source.focal_share, *(head.share for head in source.extra_focal)]
-    table = sum(share * each[:, n * count : (n + 1) * count] for n, share in enumerate(shares))
+    table = np.zeros((len(depth), count))
+    for n, share in enumerate(shares):
+        table += share * each[:, n * count : (n + 1) * count]
     electrons = source.contamination
     for n, field in enumerate(fields_mm):
         part = electrons_on_axis(electrons, field, depth, np.asarray(ssd_mm) + depth)

@@ -76,4 +76,6 @@ def bare_point_source(spectrum: Spectrum, *, name: str = "bare point source") ->
         name=name,
         energy_mv=float(np.ceil(max(spectrum.energy_mev))),
     )
-    return replace(with_pencil_kernels(model), provenance="computed from the spectrum by superposition of point kernels")
+    return replace(
+        with_pencil_kernels(model), provenance="computed from the spectrum by superposition of point kernels"
+    )

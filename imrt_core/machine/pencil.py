@@ -89,7 +89,7 @@ def fit_pencil_kernels(doses: AxisDoses, off_axis: OffAxis, *, components: int =
         residual = np.array([_solve(on_field, row)[1] for row in dose[deep]])
         return float(np.sqrt(np.mean(residual**2)) + 0.3 * np.abs(residual).max())
 
-    search = minimize(misfit, first, method="Nelder-Mead", options={"maxfev": 300, "xatol": 5e-3, "fatol": 1e-6})
+    search = minimize(misfit, first, method="Nelder-Mead", options={"maxfev": 600, "xatol": 2e-3, "fatol": 1e-7})
     widths = np.sort(np.exp(search.x))
     on_field = integrals(widths)
     amplitude = _smooth_fit(doses.depth_mm, dose, on_field)

@@ -42,7 +42,8 @@ class ExtraFocalSource:
     def __post_init__(self) -> None:
         if not (0 <= self.share < 1 and self.sigma_mm > 0 and 0 < self.distance_mm < self.collimator_mm):
             raise MachineError(
-                "an extra-focal source needs a share of 0 … 1, a width, and a place above the collimator", found=str(self)
+                "an extra-focal source needs a share of 0 … 1, a width, and a place above the collimator",
+                found=str(self),
             )
 
     def _enlarged(self, sad_mm: float) -> float:
@@ -53,7 +54,7 @@ class ExtraFocalSource:
         return self.sigma_mm * sad_mm / (self._enlarged(sad_mm) * self.collimator_mm)
 
     def seen_at(self, sad_mm: float) -> float:
-        """Return κ: the point (u, v) sees the source's centre through the collimator point that projects to κ·(u, v)."""
+        """Return κ: a point (u, v) sees the source's centre through what projects to κ·(u, v) in the collimator."""
         enlarged = self._enlarged(sad_mm)
         return (enlarged - 1) / enlarged * sad_mm / self.collimator_mm
 

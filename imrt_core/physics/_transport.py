@@ -87,7 +87,7 @@ def _compton(energy: float, state: Any) -> Any:
 
 
 @kernel(fastmath=False)
-def _table(table: Any, row: int, energy: float, log_first: float, per_log: float) -> float:
+def _table(table: Any, row: int, energy: float, log_first: float, per_log: float) -> Any:
     """Interpolate a row of the table over log energy."""
     position = (np.log(energy) - log_first) * per_log
     i = min(max(int(position), 0), table.shape[1] - 2)

@@ -66,7 +66,7 @@ def cylinder_kernels() -> Array:
 
 @cache
 def _log_density() -> tuple[Array, Array, Array]:
-    """Return log energy per solid angle of the scatter kernels, (energies, shells, rings), ring centres, shell edges."""
+    """Return log scatter per solid angle (energies, shells, rings), ring centres in degrees, shell edges in mm."""
     kernels = water_point_kernels()
     cosine = np.cos(np.radians(kernels.ring_deg))
     per_angle = kernels.fraction[:, 1] / -np.diff(cosine)[None, :, None]

@@ -67,4 +67,6 @@ class PointKernels:
 def water_point_kernels() -> PointKernels:
     """Return the kernels that come with the package (made by ``python -m imrt_core.physics.generate``)."""
     with np.load(DATA_FILE, allow_pickle=False) as archive:
-        return PointKernels(*(archive[name].astype(float) for name in ("energy_mev", "ring_deg", "shell_cm", "fraction")))
+        return PointKernels(
+            *(archive[name].astype(float) for name in ("energy_mev", "ring_deg", "shell_cm", "fraction"))
+        )

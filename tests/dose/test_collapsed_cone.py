@@ -75,7 +75,9 @@ def test_energy_is_kept() -> None:
     )
     released = np.zeros(fan.shape, dtype=np.float32)
     planes, rows, columns = fan.shape
-    released[planes // 2 - 2 : planes // 2 + 2, rows // 2 - 2 : rows // 2 + 2, columns // 2 - 2 : columns // 2 + 2] = 1.0
+    released[planes // 2 - 2 : planes // 2 + 2, rows // 2 - 2 : rows // 2 + 2, columns // 2 - 2 : columns // 2 + 2] = (
+        1.0
+    )
     mass = fan.density * (fan.distance_mm**4)[:, None, None]
     absorbed = transport(fan, released, np.zeros_like(released), release_of(SPECTRUM).primary)
     assert (absorbed * mass).sum() / (released * mass).sum() == pytest.approx(1.0, abs=2e-3)
@@ -107,9 +109,9 @@ def test_depth_dose_in_water(side_mm: float) -> None:
     opening = field(beam, (-half, half), (-half, half))
     ours = collapsed_cone_dose(water, [opening], no_leak, dose_grid=line, cell_mm=2.5).array[0, :, 0]
     assert MODEL.source is not None
-    other = axis_table(
-        MODEL.source, OffAxis.of(MODEL), depth_mm=depth, ssd_mm=900.0, fields_mm=[(side_mm, side_mm)]
-    )[:, 0]
+    other = axis_table(MODEL.source, OffAxis.of(MODEL), depth_mm=depth, ssd_mm=900.0, fields_mm=[(side_mm, side_mm)])[
+        :, 0
+    ]
     found = np.interp(depth, np.arange(250) + 0.5, ours)
     # Both are fitted to one absolute dose; the engine's own scale differs by its discretisation.
     ratio = found / other
@@ -172,9 +174,7 @@ def test_patient_and_gantry_turned_together(turn_deg: float) -> None:
     assert np.abs(after.array - before.array).max() < 0.01 * before.array.max()
 
 
-@pytest.mark.parametrize(
-    ("position", "signs"), [("HFP", (-1, -1, 1)), ("FFS", (-1, 1, -1)), ("FFP", (1, -1, -1))]
-)
+@pytest.mark.parametrize(("position", "signs"), [("HFP", (-1, -1, 1)), ("FFS", (-1, 1, -1)), ("FFP", (1, -1, -1))])
 def test_patient_positions(position: str, signs: tuple[int, int, int]) -> None:
     """The patient lying otherwise, density turned with him: the machine sees the same, so the dose is the same."""
     red = mixed_patient()
@@ -190,6 +190,10 @@ def test_patient_positions(position: str, signs: tuple[int, int, int]) -> None:
     other = Volume(np.ascontiguousarray(red.array[flips]), grid)
     there = tuple(float(s * c) for s, c in zip(signs, isocentre, strict=True))
     after = plan_dose(
-        turned_plan(20.0, there), other, MACHINE, dose_grid=grid, patient_position=position  # type: ignore[arg-type]
+        turned_plan(20.0, there),
+        other,
+        MACHINE,
+        dose_grid=grid,
+        patient_position=position,  # type: ignore[arg-type]
     ).fraction_dose_gy.array
     np.testing.assert_allclose(after[flips], before, atol=2e-3 * before.max())

@@ -38,7 +38,7 @@ def test_pair_production_starts_at_its_threshold() -> None:
 
 
 def test_electrons_scatter_less_the_faster_they_are() -> None:
-    """First transport path of 1 MeV electrons in water: about 0.5 cm (ICRU 35's scattering power, 4/λ₁ … within 15 %)."""
+    """First transport path of 1 MeV electrons in water: about 0.5 cm, from ICRU 35's scattering power, within 15 %."""
     path = 1 / water.transport_cross_section(np.array([0.1, 1.0, 10.0]))
     assert np.all(np.diff(path) > 0)
     assert path[1] == pytest.approx(0.51, rel=0.15)

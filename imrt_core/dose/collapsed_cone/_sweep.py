@@ -1,8 +1,8 @@
 """Transport of energy along cones through a lattice, plane by plane.
 
 All lines of one direction are shifted copies of each other, so a plane's state moves on as a whole: shifted by a
-fraction of a cell (bilinear), attenuated and fed by what each cell releases. Along a step of water-equivalent length x,
-an exponential of rate a passes on exp(−a·x) of what comes in; a uniform source in the cell leaves g = (1 − e^(−ax))/(ax).
+fraction of a cell (bilinear), attenuated and fed by what each cell releases. Along a step of water-equivalent length x
+an exponential of rate a passes on exp(−a·x) of what comes in, and g = (1 − exp(−a·x))/(a·x) of what the cell releases.
 """
 
 from __future__ import annotations

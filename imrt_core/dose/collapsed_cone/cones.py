@@ -21,14 +21,10 @@ from imrt_core.physics.point_kernels import water_point_kernels
 
 Array = NDArray[np.float64]
 
-#: Distances of the middle of the lattice over the distance from the source, at which shares are given.
-RATIOS = tuple(float(r) for r in np.geomspace(0.7, 1.0 / 0.7, 13))
-_MIDDLE = len(RATIOS) // 2
-#: Neighbouring rates of a cone differ by this factor at least: closer, their shares would cancel.
-_LEAST_RATIO = 2.0
-#: Edges of the rings of cones, degrees from the ray, and cones in each.
-PRIMARY_RINGS = ((0, 6, 15, 26, 38, 52, 70, 90, 120, 180), (1, 6, 8, 10, 12, 12, 12, 8, 4))
-SCATTER_RINGS = (
+#: Edges of rings of cones, degrees from the ray, and the number of cones in each ring.
+Rings = tuple[tuple[float, ...], tuple[int, ...]]
+PRIMARY_RINGS: Rings = ((0, 6, 15, 26, 38, 52, 70, 90, 120, 180), (1, 6, 8, 10, 12, 12, 12, 8, 4))
+SCATTER_RINGS: Rings = (
     (0, 3, 7, 12, 18, 26, 36, 46, 58, 70, 80, 90, 105, 120, 140, 180),
     (1, 4, 6, 8, 10, 12, 12, 12, 12, 10, 10, 8, 8, 6, 4),
 )
@@ -37,9 +33,6 @@ RATIOS = tuple(float(r) for r in np.geomspace(0.7, 1.0 / 0.7, 13))
 _MIDDLE = len(RATIOS) // 2
 #: Neighbouring rates of a cone differ by this factor at least: closer, their shares would cancel.
 _LEAST_RATIO = 2.0
-#: Edges of the rings of cones, degrees from the ray, and cones in each.
-PRIMARY_RINGS = ((0, 6, 15, 26, 38, 52, 70, 90, 120, 180), (1, 6, 8, 10, 12, 12, 12, 8, 4))
-SCATTER_RINGS = ((0, 8, 20, 34, 52, 70, 90, 120, 180), (1, 6, 8, 10, 12, 12, 10, 6))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +59,7 @@ class Cones:
     rate_per_mm: Array
 
 
-def cones_of(kernels: Array, rings: tuple[tuple[float, ...], tuple[int, ...]], *, complete: bool = False) -> Cones:
+def cones_of(kernels: Array, rings: Rings, *, complete: bool = False) -> Cones:
     """Fit exponentials to point kernels of rings and shells.
 
     Parameters
@@ -154,6 +147,4 @@ def _rates(energy: Array) -> Array:
 
     start = np.array([-np.log(1.5 * mean), 0.0, 1.0])
     bounds = ([-12, -8, -8], [4, 4, 4])
-    return rates(
-        least_squares(lambda p: _shares(energy, rates(p))[1].ravel(), start, bounds=bounds, max_nfev=500).x
-    )
+    return rates(least_squares(lambda p: _shares(energy, rates(p))[1].ravel(), start, bounds=bounds, max_nfev=500).x)

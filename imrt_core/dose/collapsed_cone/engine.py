@@ -113,7 +113,7 @@ def direction_dose(
     _add_contamination(fine, head, model, primary)
     scatter = transport(wide, *_released(wide, head, model, release.table[:, 2:]), release.scatter)
     # Beyond the fine lattice there is leakage alone: its electrons stop where they start.
-    elsewhere = sum(_released(wide, head, model, release.table[:, :2]))
+    elsewhere = np.add(*_released(wide, head, model, release.table[:, :2]))
     gy = fine.look_up(primary, points_lps) + GY_PER_MEV_PER_G * wide.look_up(scatter, points_lps)
     beyond = ~fine.covers(points_lps)
     if beyond.any():

@@ -56,7 +56,7 @@ class Fan:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Planes, rows (v), columns (u)."""
-        return self.density.shape  # type: ignore[return-value]
+        return self.density.shape
 
     @cached_property
     def distance_mm(self) -> NDArray[np.float64]:
