@@ -22,15 +22,26 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One module and its arguments; ``{data}`` stands for the folder of real data."""
+    """One run of a module; ``{data}`` stands for the folder of real data. Runs of one module share its result file."""
 
     name: str
     arguments: tuple[str, ...]
+    module: str = ""
 
 
 BENCHMARKS = (
     Benchmark("eclipse_ent", ()),
     Benchmark("daily", ("{data}/openkbp",)),
+    *(
+        Benchmark(
+            f"monte_carlo_{name}",
+            (f"{{data}}/monte_carlo/dev_{name}.npz", "--field-cm", field_cm),
+            module="monte_carlo",
+        )
+        for name, field_cm in (("water_10x10", "10"), ("water_3x3", "3"), ("lungslab_10x10", "10"))
+    ),
+    Benchmark("monaco", ("{data}/beam_pymedphys",)),
+    Benchmark("forward", ("{data}/tg119_matrad/tg119.npz",)),
     Benchmark("influence", ("--grid-mm", "5", "3")),
     Benchmark("influence_growth", ("--data", "{data}", "--plot", "docs/influence_growth.svg")),
 )
@@ -47,11 +58,12 @@ def main() -> None:
     for benchmark in BENCHMARKS:
         if wanted and benchmark.name not in wanted:
             continue
-        result = RESULTS / f"{benchmark.name}.json"
+        module = benchmark.module or benchmark.name
+        result = RESULTS / f"{module}.json"
         arguments = [argument.format(data=data) for argument in benchmark.arguments]
         started = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{benchmark.name}", *arguments, "--save", str(result)],
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--save", str(result)],
             cwd=ROOT,
             check=False,
         )

@@ -41,9 +41,7 @@ def test_synthetic_machine_is_found() -> None:
     dose = axis_table(TRUTH, OFF_AXIS, depth_mm=[100.0], ssd_mm=[900.0], fields_mm=fields)[0]
     factors = FieldFactors(fields, dose / dose[2], 2, 100.0, 900.0)
     absolute = AbsolutePoint(float(dose[2]), (100.0, 100.0), 100.0, 900.0)
-    found, _ = fit_photon_source(
-        [curve(s) for s in (50.0, 100.0, 300.0)], [factors], absolute, OFF_AXIS, energy_mv=6.0
-    )
+    found, _ = fit_photon_source([curve(s) for s in (50.0, 100.0, 300.0)], [factors], absolute, OFF_AXIS, energy_mv=6.0)
     for side in (30.0, 150.0):
         ssd = np.full(len(DEPTH), 900.0)
         ours = axis_table(found, OFF_AXIS, depth_mm=DEPTH, ssd_mm=ssd, fields_mm=[(side, side)])[:, 0]

@@ -15,6 +15,7 @@ LISTING = Path(__file__).with_name("stable_api.txt")
 ENTRY_POINTS = (
     "imrt_core.dicom.read_course",
     "imrt_core.dose.influence_matrix",
+    "imrt_core.dose.collapsed_cone_dose",
     "imrt_core.dose.plan_dose",
     "imrt_core.optimize.optimize_fluence",
     "imrt_core.evaluate.dvh",
