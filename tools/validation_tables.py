@@ -111,10 +111,59 @@ def _influence(result: dict[str, Any]) -> str:
     return _rows(head, rows) + f"\nStorage `{storage}`, {threads} threads; memory read at {bandwidth:.1f} GB/s.\n"
 
 
+def _monte_carlo(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            name.removeprefix("dev_").replace("_", " "),
+            engine.replace("_", " "),
+            f"{c['max_percent_beyond_buildup']:.2f}",
+            f"{c['max_percent_eight_sides']:.2f}",
+            f"{c['mean_percent']:+.2f}",
+            f"{c['max_percent_at_interfaces']:.2f}",
+            f"{c['penumbra_mm']:.2f}",
+            f"{c['gamma_2_2_percent']:.1f}",
+            f"{c['gamma_2_2_percent_single_voxels']:.1f}",
+            f"{c['gamma_2_2_percent_noise_alone']:.1f}",
+        ]
+        for name, answer in result.items()
+        for engine, c in answer.items()
+        if isinstance(c, dict)
+    ]
+    head = [
+        "file",
+        "engine",
+        "largest beyond 1.5 cm (%)",
+        "against the mean of eight sides (%)",
+        "mean (%)",
+        "at interfaces (%)",
+        "penumbra (mm)",
+        "gamma 2 %/2 mm (%)",
+        "against single voxels",
+        "noise alone",
+    ]
+    return _rows(head, rows)
+
+
+def _monaco(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{f['side_mm']:g}",
+            "fitted" if f["fitted"] else "predicted",
+            f"{f['plan_gy']:.3f}",
+            f"{f['ours_gy']:.3f}",
+            f"{f['percent']:+.2f}",
+        ]
+        for f in result["fields"]
+    ]
+    return _rows(["field (mm)", "", "BeamDose (Gy)", "ours (Gy)", "difference (%)"], rows)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "daily": _daily,
     "eclipse_ent": _eclipse_ent,
     "influence": _influence,
+    "monaco": _monaco,
+    "monte_carlo": _monte_carlo,
 }
 
 

@@ -121,10 +121,11 @@ def fit_photon_source(
     on_factors = [(f, basis(f.fields_mm, np.array([f.depth_mm]), np.array([f.ssd_mm]))) for f in factors]
     depth = np.arange(5.0, 50.0, 1.0) if absolute.depth_mm is None else np.array([absolute.depth_mm])
     on_absolute = basis([absolute.field_mm], depth, np.full(len(depth), absolute.ssd_mm))
-    fields_differ = len({c.field_mm for c in curves} | {f for o in factors for f in o.fields_mm}) > 1
+    # Depth doses are relative, each to itself: only output factors tell how much comes from the head.
+    head_is_told = any(len(f.fields_mm) > 1 for f in factors)
 
     def solve(wide: int, parameters: Array) -> tuple[Array, float, tuple[float, float], ElectronContamination]:
-        shares = _shares(parameters[:2]) if fields_differ else (0.0, 0.0)
+        shares = _shares(parameters[:2]) if head_is_told else (0.0, 0.0)
         depth_mm, sigma_mm = np.clip(np.exp(parameters[2:]), (2.0, 10.0), (25.0, 200.0))
         electrons = ElectronContamination(1.0, float(depth_mm), float(sigma_mm))
         rows, target = [], []
@@ -162,7 +163,7 @@ def fit_photon_source(
         minimize(
             lambda p, wide=wide: solve(wide, p)[1], start, method="Nelder-Mead", options={"maxfev": 250, "xatol": 1e-3}
         )
-        for wide in (range(len(_WIDE_MM)) if fields_differ else [0])
+        for wide in (range(len(_WIDE_MM)) if head_is_told else [0])
     ]
     wide = int(np.argmin([trial.fun for trial in trials]))
     unknowns, misfit, shares, electrons = solve(wide, trials[wide].x)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from imrt_core.dose.beam_state import BeamState
-from imrt_core.dose.fluence import coverage, sum_coverage
 from imrt_core.dose.gaussian_maps import GaussianMaps, add_map, gather_map, gaussian_maps
 from imrt_core.machine import load_machine
 from tests import naive_dose
@@ -59,15 +58,3 @@ def test_gather_is_the_transpose_of_spread_and_add() -> None:
         forward = float(dose.astype(float) @ values)
         backward = float(np.sum(maps.gather(partial.sum(axis=0)) * weights))
         assert forward == pytest.approx(backward, abs=2e-6 * float(np.abs(dose) @ np.abs(values)))
-
-
-def test_leaf_coverage_against_interval_arithmetic() -> None:
-    edges = np.arange(-20.0, 21.25, 1.25)
-    rng = np.random.default_rng(1)
-    lower = rng.uniform(-30, 20, (7, 3))
-    leaves = np.stack([lower, lower + rng.uniform(0, 25, (7, 3))], axis=1)
-    mu = rng.random(7)
-    total = np.zeros((3, len(edges) - 1))
-    sum_coverage(edges, leaves, mu, total)
-    expected = sum(m * coverage(edges, sample[0], sample[1]) for m, sample in zip(mu, leaves, strict=True))
-    np.testing.assert_allclose(total, expected, atol=1e-12)
