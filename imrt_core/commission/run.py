@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from imrt_core.dose.collapsed_cone import direction_dose
-from imrt_core.dose.pencil_beam import add_pencil_dose
 from imrt_core.machine import BeamModel, Calibration, CommissionedRange, Machine, Residuals, declared, write_machine
 from imrt_core.machine.axis_table import OffAxis
 from imrt_core.machine.derive import with_pencil_kernels, without_pencil_kernels
 from imrt_core.machine.photon_source import PhotonSource
-from imrt_core.machine.scans import Measurements, Scan
+from imrt_core.machine.scans import Measurements
 
 from .measured import (
     AbsolutePoint,
@@ -26,9 +24,10 @@ from .measured import (
     field_factors,
     profiles,
 )
-from .profiles import CELL_MM, ProfilePair, edge_offset_mm, improved_fluence, profile_pairs, rectangle, water_tank
+from .profiles import ProfilePair, edge_offset_mm, improved_fluence, profile_pairs
 from .residuals import AxisPair, FactorPair, axis_pairs, factor_pairs, largest
 from .source_fit import fit_photon_source
+from .with_engines import FOCUS_RANGE_MM, calibrated, focus_from_penumbra
 
 #: Blur by the focus where nothing measured tells it, mm.
 DECLARED_FOCUS_MM = 1.5
@@ -36,7 +35,6 @@ DECLARED_FOCUS_MM = 1.5
 _SMALL_FIELD_MM = 25.0
 #: The smallest field whose output factor the fit follows; smaller ones are reported only.
 _LEAST_FIELD_MM = 10.0
-_FOCUS_RANGE_MM = (0.5, 3.5)
 
 Progress = Callable[[str], None]
 
@@ -122,7 +120,7 @@ def commission_model(
         progress("focus and spectrum")
         search = minimize_scalar(
             lambda sigma: fit(replace(off_axis, source_sigma_mm=float(sigma)))[1],
-            bounds=_FOCUS_RANGE_MM,
+            bounds=FOCUS_RANGE_MM,
             method="bounded",
             options={"xatol": 0.05},
         )
@@ -139,7 +137,7 @@ def commission_model(
         if measured.primary_fluence is None:
             model = improved_fluence(model, profile_pairs(scans, model))
             notes += ("off-axis fluence from the profiles, held constant beyond them",)
-        model = _focus_from_penumbra(model, scans)
+        model = focus_from_penumbra(model, scans)
         off_axis = OffAxis.of(model)
         source, _ = fit(off_axis)
         model = replace(model, source=source)
@@ -231,48 +229,6 @@ def _rounded(source: PhotonSource) -> PhotonSource:
             sigma_mm=round(source.contamination.sigma_mm, 1),
         ),
     )
-
-
-def _focus_from_penumbra(model: BeamModel, scans: Sequence[Scan]) -> BeamModel:
-    """Return the model with the blur along X and Y that leaves no mean difference of penumbras."""
-    blur = list(model.blur_mm)
-    for axis, kind in enumerate(("crossline", "inline")):
-        along = [s for s in scans if s.kind == kind]
-        if not along:
-            continue
-
-        def mean_difference(sigma: float, axis: int = axis, along: Sequence[Scan] = along) -> float:
-            tried = (sigma, blur[1]) if axis == 0 else (blur[0], sigma)
-            pairs = profile_pairs(along, replace(model, source_sigma_xy_mm=tried))
-            return abs(float(np.mean([p.penumbra_difference_mm for p in pairs])))
-
-        search = minimize_scalar(mean_difference, bounds=_FOCUS_RANGE_MM, method="bounded", options={"xatol": 0.05})
-        blur[axis] = round(float(search.x), 2)
-    return replace(
-        model, source_sigma_xy_mm=(blur[0], blur[1]), source_sigma_mm=round(float(np.sqrt(blur[0] * blur[1])), 2)
-    )
-
-
-def calibrated(model: BeamModel, absolute: AbsolutePoint) -> BeamModel:
-    """Scale fluence per MU and pencil amplitudes, so that each engine gives the absolute dose exactly."""
-    assert model.source is not None
-    water, beam = water_tank(absolute.ssd_mm, model.sad_mm)
-    depth = np.arange(5.0, 50.0, 0.5) if absolute.depth_mm is None else np.array([absolute.depth_mm])
-    points = np.zeros((len(depth), 3))
-    points[:, 1] = depth + absolute.ssd_mm - model.sad_mm
-    opening = rectangle(beam, model, *absolute.field_mm)
-    by_cones = float(direction_dose(model, water, opening, points, cell_mm=CELL_MM).gy.max())
-    pencil = np.zeros(len(depth), dtype=np.float32)
-    add_pencil_dose(model, water, opening, points, pencil)
-    more, larger = absolute.gy_per_mu / by_cones, absolute.gy_per_mu / float(pencil.max())
-    electrons = model.source.contamination
-    source = replace(
-        model.source,
-        photons_per_cm2_per_mu=float(f"{model.source.photons_per_cm2_per_mu * more:.6g}"),
-        contamination=replace(electrons, surface_gy_per_mu=float(f"{electrons.surface_gy_per_mu * more:.6g}")),
-    )
-    amplitude = tuple(tuple(float(f"{a * larger:.6g}") for a in row) for row in model.amplitude_gy_per_mu)
-    return replace(model, source=source, amplitude_gy_per_mu=amplitude)
 
 
 def commission_machine(

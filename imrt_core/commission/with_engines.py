@@ -1,0 +1,62 @@
+"""Steps of the fit that run the dose engines: focus from penumbras, and the meaning of one MU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from imrt_core.dose.collapsed_cone import direction_dose
+from imrt_core.dose.pencil_beam import add_pencil_dose
+from imrt_core.machine import BeamModel
+from imrt_core.machine.scans import Scan
+
+from .measured import AbsolutePoint
+from .profiles import CELL_MM, profile_pairs, rectangle, water_tank
+
+#: Blur by the focus that is searched, mm.
+FOCUS_RANGE_MM = (0.5, 3.5)
+
+
+def focus_from_penumbra(model: BeamModel, scans: Sequence[Scan]) -> BeamModel:
+    """Return the model with the blur along X and Y that leaves no mean difference of penumbras."""
+    blur = list(model.blur_mm)
+    for axis, kind in enumerate(("crossline", "inline")):
+        along = [s for s in scans if s.kind == kind]
+        if not along:
+            continue
+
+        def mean_difference(sigma: float, axis: int = axis, along: Sequence[Scan] = along) -> float:
+            tried = (sigma, blur[1]) if axis == 0 else (blur[0], sigma)
+            pairs = profile_pairs(along, replace(model, source_sigma_xy_mm=tried))
+            return abs(float(np.mean([p.penumbra_difference_mm for p in pairs])))
+
+        search = minimize_scalar(mean_difference, bounds=FOCUS_RANGE_MM, method="bounded", options={"xatol": 0.05})
+        blur[axis] = round(float(search.x), 2)
+    return replace(
+        model, source_sigma_xy_mm=(blur[0], blur[1]), source_sigma_mm=round(float(np.sqrt(blur[0] * blur[1])), 2)
+    )
+
+
+def calibrated(model: BeamModel, absolute: AbsolutePoint) -> BeamModel:
+    """Scale fluence per MU and pencil amplitudes, so that each engine gives the absolute dose exactly."""
+    assert model.source is not None
+    water, beam = water_tank(absolute.ssd_mm, model.sad_mm)
+    depth = np.arange(5.0, 50.0, 0.5) if absolute.depth_mm is None else np.array([absolute.depth_mm])
+    points = np.zeros((len(depth), 3))
+    points[:, 1] = depth + absolute.ssd_mm - model.sad_mm
+    opening = rectangle(beam, model, *absolute.field_mm)
+    by_cones = float(direction_dose(model, water, opening, points, cell_mm=CELL_MM).gy.max())
+    pencil = np.zeros(len(depth), dtype=np.float32)
+    add_pencil_dose(model, water, opening, points, pencil)
+    more, larger = absolute.gy_per_mu / by_cones, absolute.gy_per_mu / float(pencil.max())
+    electrons = model.source.contamination
+    source = replace(
+        model.source,
+        photons_per_cm2_per_mu=float(f"{model.source.photons_per_cm2_per_mu * more:.6g}"),
+        contamination=replace(electrons, surface_gy_per_mu=float(f"{electrons.surface_gy_per_mu * more:.6g}")),
+    )
+    amplitude = tuple(tuple(float(f"{a * larger:.6g}") for a in row) for row in model.amplitude_gy_per_mu)
+    return replace(model, source=source, amplitude_gy_per_mu=amplitude)
