@@ -53,7 +53,9 @@ def case(path: Path, grid_mm: float) -> tuple[Volume, list[FluenceMap], Grid]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Time of a collapsed-cone dose on TG-119.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.forward", description="Time of a collapsed-cone dose on TG-119."
+    )
     parser.add_argument("file", type=Path)
     parser.add_argument("--grid-mm", type=float, default=3.0)
     parser.add_argument("--repeats", type=int, default=3)

@@ -55,7 +55,7 @@ def compute(case: Any, storage: Storage, *, bixel_mm: float, cutoff_mm: float) -
 
 def main() -> None:
     """Compute, measure, save."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.influence_run", description=__doc__)
     parser.add_argument("case", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--storage", default="uint16")

@@ -116,7 +116,9 @@ def run(folder: Path, machine_file: Path) -> list[FieldResult]:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="The Monaco plan of ten square fields.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.monaco", description="The Monaco plan of ten square fields."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--save", type=Path)

@@ -220,7 +220,9 @@ def _penumbra_mm(x_cm: Array, profile: Array, half_cm: float) -> float:
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description="Both dose engines against a Monte Carlo file.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.monte_carlo", description="Both dose engines against a Monte Carlo file."
+    )
     parser.add_argument("file", type=Path)
     parser.add_argument("--field-cm", type=float, required=True)
     parser.add_argument("--json", action="store_true")

@@ -277,3 +277,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     Console().print(table)
     return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

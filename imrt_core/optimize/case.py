@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from .plan_types import BeamDirection, PlanSettings
 from .problem import PlanningVoxels, body_fraction, covering_grid, select_voxels
 from .regions import Regions
 from .smoothness import FluenceSmoothness
+from .tighten import Aims
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,8 @@ class PlanningCase:
         Gy per fraction and MU.
     objectives : tuple of Objective
         Those whose region has voxels.
+    objectives_for : callable or None
+        The objectives of other aims at the same structures; None where objectives were given, not made from goals.
     limits : tuple of DoseLimit
         From hard goals.
     smoothness : FluenceSmoothness or None
@@ -56,6 +59,7 @@ class PlanningCase:
     bixels_mm: tuple[NDArray[np.float64], ...]
     matrix: DoseMatrix
     objectives: tuple[Objective, ...]
+    objectives_for: Callable[[Aims], tuple[Objective, ...]] | None
     limits: tuple[DoseLimit, ...]
     smoothness: FluenceSmoothness | None
     background_gy: NDArray[np.float64]
@@ -102,18 +106,19 @@ def build_case(
     spacing = settings.optimisation_grid_mm
     grid = covering_grid(structures, names, spacing_mm=(spacing,) * 3, within=red.grid, margin_mm=20.0)
     regions = Regions(structures, grid, prescription_gy, body_fraction(structures, red, grid))
-    if objectives is None:
-        organs = [name for name in names if name not in dict(prescription_gy)]
-        objectives = objectives_from_goals(
-            goals,
-            prescription_gy,
-            volumes_cc=volumes,
-            target_overlap={name: regions.target_overlap(name) for name in organs},
-        )
+    organs = [name for name in names if name not in dict(prescription_gy)]
+    overlap = {name: regions.target_overlap(name) for name in organs}
+
+    def from_aims(aims: Aims) -> tuple[Objective, ...]:
+        made = objectives_from_goals(aims.goals, aims.prescription_gy, volumes_cc=volumes, target_overlap=overlap)
+        return tuple(o for o in made if o.structure in voxels.sets)
+
     if limits is None:
         highest_gy = max(dose for _, dose in prescription_gy)
         limits = limits_from_goals(goals, prescribed_gy=highest_gy, volumes_cc=volumes)
-    voxels = select_voxels(regions, [o.structure for o in objectives] + [limit.structure for limit in limits])
+    made = objectives_from_goals(goals, prescription_gy, volumes_cc=volumes, target_overlap=overlap)
+    wanted = tuple(made if objectives is None else objectives)
+    voxels = select_voxels(regions, [o.structure for o in wanted] + [limit.structure for limit in limits])
     geometry = tuple(
         BeamGeometry(b.gantry_deg, isocentre_lps, patient_position, b.collimator_deg, b.table_deg, machine.model.sad_mm)
         for b in beams
@@ -145,7 +150,8 @@ def build_case(
         geometry=geometry,
         bixels_mm=centres,
         matrix=matrix,
-        objectives=tuple(o for o in objectives if o.structure in voxels.sets),
+        objectives=tuple(o for o in wanted if o.structure in voxels.sets),
+        objectives_for=from_aims if objectives is None else None,
         limits=tuple(limits),
         smoothness=smoothness,
         background_gy=background,
@@ -153,16 +159,19 @@ def build_case(
 
 
 def neighbour_pairs(bixels_mm: Sequence[NDArray[np.float64]], size_mm: float) -> NDArray[np.int64]:
-    """Pairs of columns that are neighbours along x or y in their beam."""
+    """Pairs of columns that are neighbours along x, the leaves' travel, in their beam.
+
+    The MU of a sweep grow with the rises of fluence along the travel, and with them what leaks through closed leaves;
+    differences between leaf pairs cost nothing.
+    """
     pairs: list[NDArray[np.int64]] = []
     first = 0
     for centres in bixels_mm:
         place = np.rint((centres - centres.min(axis=0)) / size_mm).astype(np.int64)
         lookup = np.full(place.max(axis=0) + 2, -1, dtype=np.int64)
         lookup[place[:, 0], place[:, 1]] = np.arange(len(place)) + first
-        for step in ((1, 0), (0, 1)):
-            other = lookup[place[:, 0] + step[0], place[:, 1] + step[1]]
-            own = np.arange(len(place)) + first
-            pairs.append(np.stack([own[other >= 0], other[other >= 0]], axis=1))
+        other = lookup[place[:, 0] + 1, place[:, 1]]
+        own = np.arange(len(place)) + first
+        pairs.append(np.stack([own[other >= 0], other[other >= 0]], axis=1))
         first += len(place)
     return np.concatenate(pairs)

@@ -18,7 +18,7 @@ _COVERAGE_WEIGHT = 400.0
 _COLD_AIM = 0.99
 _COLD_WEIGHT = 200.0
 _TARGET_HOT = 1.05
-_HOT_WEIGHT = 50.0
+_HOT_WEIGHT = 200.0
 #: Overdose of a lower level counts beyond the penumbra of the higher one.
 _PENUMBRA_MM = 8
 #: Organs are aimed below their limits, by the larger of these.
@@ -26,9 +26,9 @@ _MEAN_AIM = 0.95
 _SERIAL_AIM = 0.92
 _DVH_AIM = 0.87
 _ORGAN_MARGIN_GY = 1.5
-_MEAN_WEIGHT = 120.0
-_SERIAL_WEIGHT = 150.0
-_DVH_WEIGHT = 200.0
+_MEAN_WEIGHT = 150.0
+_SERIAL_WEIGHT = 400.0
+_DVH_WEIGHT = 400.0
 #: Where an organ lies partly in a target, the rest of it is aimed lower to make up for that, but not below this share.
 _LEAST_MEAN_AIM = 0.6
 #: A small, always active pull on every organ with a goal: below its limit, less is still better.

@@ -40,15 +40,16 @@ class PlanSettings:
     dose_rate_mu_per_min : float
         Dose rate of the delivery, lowered to the machine's highest.
     smoothness : float
-        Weight of fluence smoothness in the objective (Gy²).
+        Weight of fluence smoothness along the leaves' travel in the objective (Gy²).
     peak_fluence : float
         Largest fluence of a bixel, relative to the equal fluence that gives the targets their dose: spikes cost MU, and
         every MU leaks through closed leaves.
     max_iterations : int
         Of the first optimisation; each correction gets half of them.
     corrections : int
-        Rounds of re-optimisation with the difference between delivered and optimised dose as a constant. One more is
-        added while a hard goal is violated, at most two.
+        Rounds of re-optimisation with the difference between delivered and optimised dose as a constant. Up to two more
+        are added while a hard goal is violated, one where other goals are just missed; their aims are moved by what
+        is lacking.
     tolerance : float
         See :func:`imrt_core.optimize.optimize_fluence`.
     engine : str
@@ -64,8 +65,8 @@ class PlanSettings:
     control_points: int = 60
     levels: int = 12
     dose_rate_mu_per_min: float = 300.0
-    smoothness: float = 300.0
-    peak_fluence: float = 3.0
+    smoothness: float = 3000.0
+    peak_fluence: float = 8.0
     max_iterations: int = 100
     corrections: int = 1
     tolerance: float = 5e-3

@@ -17,22 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imrt_core.dose import PlanDose, plan_dose
+from imrt_core.evaluate import GoalResult
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, Plan, ProtocolError, StructureSet, Volume
 
 from .case import PlanningCase, build_case
-from .constraints import DoseLimit, LimitKind
+from .constraints import DoseLimit
 from .delivery import RESEARCH_LABEL, PlanIdentity, assemble_plan, sequence_beams
-from .judge import Judge, Judgement
+from .judge import Judge
 from .objectives import Objective
 from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
 from .solver import FluenceProgress, equal_weights, optimize_fluence
+from .tighten import Aims, tightened_aims, tightened_limits
 from .warm_start import warm_start_weights
 
-#: Extra rounds while a hard goal is violated.
+#: Extra rounds while a hard goal is violated, and where other goals are just missed.
 _EXTRA_ROUNDS = 2
-#: A violated hard limit is tightened by its excess times this.
-_OVERCORRECTION = 1.3
+_EXTRA_ROUNDS_SOFT = 1
 
 ProgressCallback = Callable[[PlanProgress], None]
 
@@ -195,7 +196,9 @@ def _rounds(
 ) -> PlanResult:
     """Optimise, sequence, compute and correct until the rounds are used up; return the best plan that was judged."""
     weights, limits, offset = initial, case.limits, case.background_gy
-    best: tuple[tuple[bool, int, int], PlanResult] | None = None
+    objectives = case.objectives
+    aims = Aims(tuple(judge.goals), tuple(judge.prescription_gy))
+    best: tuple[tuple[bool, int, float], PlanResult] | None = None
     iterations = 0
     level: NDArray[np.float64] | None = None
 
@@ -215,7 +218,7 @@ def _rounds(
                 )
             fluence = optimize_fluence(
                 case.matrix,
-                case.objectives,
+                objectives,
                 structures=case.voxels.sets,
                 limits=limits,
                 course_gy_per_matrix_gy=judge.fractions,
@@ -260,24 +263,23 @@ def _rounds(
             stage_seconds=watch.seconds,
             warnings=forward.warnings,
         )
-        rank = (result.feasible, sum(g.ok for g in result.goals), watch.round)
+        rank = (result.feasible, sum(g.ok for g in result.goals), -sum(_excess(g) for g in result.goals))
         if best is None or rank > best[0]:
             best = (rank, result)
-        if result.feasible or watch.round >= settings.corrections + _EXTRA_ROUNDS:
+        extra = watch.round - settings.corrections
+        tighter = tightened_aims(aims, result.goals, result.dvhs) if case.objectives_for else None
+        again = extra < _EXTRA_ROUNDS if not result.feasible else tighter is not None and extra < _EXTRA_ROUNDS_SOFT
+        if not again:
             return replace(best[1], iterations=iterations, stage_seconds=watch.seconds)
         watch.round += 1
         weights = fluence.weights
         delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
         offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
-        limits = _tightened(limits, verdict)
+        limits = tightened_limits(limits, verdict.hard_violations)
+        if tighter is not None and case.objectives_for is not None:
+            aims, objectives = tighter, case.objectives_for(tighter)
 
 
-def _tightened(limits: Sequence[DoseLimit], verdict: Judgement) -> tuple[DoseLimit, ...]:
-    """Move limits of violated hard dose goals further in, by what the evaluated dose exceeds them."""
-    excess_gy = {r.goal.structure: amount for r, amount in verdict.hard_violations if r.goal.metric.unit == "Gy"}
-    tightened = []
-    for limit in limits:
-        sign = 1.0 if limit.kind is LimitKind.MIN else -1.0
-        change = sign * _OVERCORRECTION * excess_gy.get(limit.structure, 0.0)
-        tightened.append(replace(limit, dose_gy=max(limit.dose_gy + change, 0.0)))
-    return tuple(tightened)
+def _excess(result: GoalResult) -> float:
+    """Return what a goal lacks, as a share of its limit."""
+    return 0.0 if result.ok else abs(result.value - result.goal.limit) / max(abs(result.goal.limit), 1e-6)
