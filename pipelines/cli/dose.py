@@ -26,6 +26,7 @@ from imrt_core.patient.contours import mask_from_structure
 
 from ..images import load_image
 from ..stages.dose import metal_flags
+from ..stages.export import commented
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
 
 
@@ -142,7 +143,7 @@ def dose(
             summation_type="FRACTION_SESSION" if per_fraction else "PLAN",
             frame_of_reference_uid=loaded.image.frame_of_reference_uid,
             plan_uid=treatment.sop_instance_uid,
-            comment=f"igrt {engine}, {unit.model.name} {unit.model.version}",
+            comment=commented(f"igrt {engine}, {unit.model.name} {unit.model.version}", validated=unit.model.validated),
         ),
         image=loaded.image,
         path=out,
