@@ -123,9 +123,10 @@ def density_volume(structures: StructureSet) -> tuple[Volume, dict[str, float]]:
     low, high = points.min(axis=0), points.max(axis=0)
     spacing = np.array([_VOXEL_MM, _VOXEL_MM, float(np.diff(np.unique(points[:, 2])).min())])
     # Planes of the grid are those of the contours; nothing is outside along z, where the patient goes on.
-    first = low - [_BORDER_MM, _BORDER_MM, 0.0]
+    x, y, z = (float(v) for v in low - [_BORDER_MM, _BORDER_MM, 0.0])
     counts = np.rint((high - low + [2 * _BORDER_MM, 2 * _BORDER_MM, 0.0]) / spacing).astype(int) + 1
-    grid = Grid(tuple(int(n) for n in counts[::-1]), tuple(map(float, spacing)), tuple(map(float, first)))
+    columns, rows, planes = (int(n) for n in counts)
+    grid = Grid((planes, rows, columns), (_VOXEL_MM, _VOXEL_MM, float(spacing[2])), (x, y, z))
     body = mask_from_structure(external, grid).array
     red, given = AIR + (1.0 - AIR) * body, {external.name: 1.0}
     for structure, density in [*_by_name(structures), *_stated(structures)]:
@@ -166,12 +167,14 @@ def figures(case: Case, ours_gy: Volume) -> tuple[StructureFigures, ...]:
         if structure.is_empty:
             continue
         mine, theirs = (dvh(structure, dose) for dose in (ours_gy, case.course_gy))
-        d95 = [histogram.metric("D95%[Gy]") for histogram in (mine, theirs)]
         rows.append(
             StructureFigures(
-                structure.name,
-                round(mine.volume_cc, 2),
-                *(round(value, 3) for value in (mine.mean_gy, theirs.mean_gy, *d95)),
+                structure=structure.name,
+                volume_cc=round(mine.volume_cc, 2),
+                mean_gy=round(mine.mean_gy, 3),
+                tps_mean_gy=round(theirs.mean_gy, 3),
+                d95_gy=round(mine.metric("D95%[Gy]"), 3),
+                tps_d95_gy=round(theirs.metric("D95%[Gy]"), 3),
                 difference_percent=round(100 * (mine.mean_gy / theirs.mean_gy - 1), 2),
             )
         )

@@ -49,8 +49,8 @@ def plot(
     from matplotlib import pyplot as plt
 
     figure = plt.figure(figsize=(11.5, 6.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1.0))
-    axis = left.subplots()
+    space = figure.add_gridspec(3, 2, width_ratios=(1.1, 1.0))
+    axis = figure.add_subplot(space[:, 0])
     for name, colour in zip(names, _COLOURS, strict=False):
         for dose, style in ((ours_gy, "-"), (tps_gy, "--")):
             found = dvh(structures[name], dose)
@@ -62,7 +62,8 @@ def plot(
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
     axis.legend(title="ours solid, TPS dashed", loc=(0.3, 0.7))
-    for row, panel in enumerate(right.subplots(3, 1, sharey=True)):
+    for row in range(3):
+        panel = figure.add_subplot(space[row, 1])
         offset = np.arange(-_REACH_MM, _REACH_MM + 0.5)
         points = np.tile(np.asarray(through_lps), (len(offset), 1))
         points[:, row] += offset

@@ -84,6 +84,10 @@ def test_a_dose_warns(dicom: Path, tmp_path: Path) -> None:
     assert WORDS in answer["warnings"][0] and answer["beam_model"] == "generic_10mv 1.0"
     assert answer["course_max_gy"] > 0
     assert "Beam model not validated" in pydicom.dcmread(out).DoseComment
+    code, both = igrt("dose", *where, "--force", "--machine", "generic_6mv", "--machine", "generic_10mv")
+    assert (code, both["beam_model"], both["course_max_gy"]) == (0, "generic_10mv 1.0", answer["course_max_gy"])
+    code, refused = igrt("dose", *where, "--force", "--machine", "generic_6mv")
+    assert code == 3 and "beam AP" in refused["error"]["where"]
 
 
 def test_the_top_of_a_fraction_report_says_so() -> None:
