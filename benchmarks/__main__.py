@@ -41,6 +41,7 @@ BENCHMARKS = (
         for name, field_cm in (("water_10x10", "10"), ("water_3x3", "3"), ("lungslab_10x10", "10"))
     ),
     Benchmark("monaco", ("{data}/beam_pymedphys",)),
+    Benchmark("breast", ("{data}/dicom_breast_imrt", "--plot", "docs/breast.svg")),
     Benchmark("forward", ("{data}/tg119_matrad/tg119.npz",)),
     Benchmark("influence", ("--grid-mm", "5", "3")),
     Benchmark("influence_growth", ("--data", "{data}", "--plot", "docs/influence_growth.svg")),

@@ -61,6 +61,8 @@ class CourseRecord(Record):
         Of the DICOM folder as received.
     demo : bool
         A digital patient of ``igrt demo``; only such a course is ever replaced.
+    unvalidated_model_allowed : bool
+        The machine's beam model is compared with no measurement, and a person allowed it all the same.
     """
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -83,6 +85,7 @@ class CourseRecord(Record):
     ct_series_uid: str
     input_sha256: str
     demo: bool = False
+    unvalidated_model_allowed: bool = False
 
 
 class SetupImage(Record):

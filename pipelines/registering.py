@@ -48,6 +48,7 @@ def add_course(
     patient_position: str | None = None,
     demo: bool = False,
     replace: bool = False,
+    allow_unvalidated_model: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> AddedCourse:
     """Register a course from a DICOM folder: all of it, or nothing.
@@ -64,17 +65,22 @@ def add_course(
         Where neither CT nor RTPLAN says.
     demo, replace : bool
         A digital patient; replace a course of the same id.
+    allow_unvalidated_model : bool
+        Take a machine whose beam model is compared with no measurement; the course then says so for ever.
     on_stage : callable, optional
         Told the name of each stage as it starts.
 
     Raises
     ------
     InputRefusedError
-        If the input cannot be used (it is then in quarantine, whole), or the id is taken.
+        If the input cannot be used (it is then in quarantine, whole), the id is taken, or the beam model is not
+        validated and not allowed.
     """
     text = protocol_text(protocol)
     rules = parse_protocol(text, where=str(protocol))
     unit = load_machine(machine or rules.machine)
+    if not (unit.model.validated or allow_unvalidated_model):
+        raise _not_validated(unit)
     unit_toml = _toml(unit)
     if course is not None and CourseFolder(check_course_id(course)).exists and not replace:
         raise _exists(course)
@@ -118,12 +124,15 @@ def add_course(
             ct_series_uid=data.ct.series_uid,
             input_sha256=sha256_of_tree(dicom),
             demo=demo,
+            unvalidated_model_allowed=not unit.model.validated,
         )
         with dagster_instance() as instance:
             with course_lock(course, holder="course add"):
                 create_course(record, dicom=dicom, protocol_text=text, machine_text=unit_toml, replace=replace)
                 with open_ledger() as ledger:
                     ledger.add_course(record)
+                    for warning in unit.model.validity_warnings:
+                        ledger.add_event("unvalidated-model-allowed", course=course, details={"reason": warning})
                     ledger.add_files(course, "", "planning", _files(folder.planning), root=folder.path)
             return _planned(folder, instance, on_stage)
     except (CourseError, StorageError):
@@ -177,6 +186,16 @@ def _forget(course: str, instance: DagsterInstance) -> None:
     remove_course_partition(instance, course)
     with open_ledger() as ledger:
         ledger.remove_course(course)
+
+
+def _not_validated(machine: Machine) -> CourseError:
+    return CourseError(
+        "courses need a beam model that was compared with measurements",
+        found=machine.model.validity_warnings[0],
+        expected="a machine that igrt commission fitted, or --allow-unvalidated-model",
+        where=f"machine {machine.name} {machine.version}",
+        code="model-not-validated",
+    )
 
 
 def _toml(machine: Machine) -> str:

@@ -197,7 +197,7 @@ def fraction_report(
         dose=filling.dose_basis(outputs.dose, outputs.shift, outputs.plan_of_record, machine, record.machine_sha256),
         goals=filling.goal_lines(outputs.goals, outputs.baseline),
         dvh=filling.dvh_pairs(outputs.baseline, outputs.goals, outputs.plan, drawn),
-        baseline=filling.engine_baseline(outputs.baseline),
+        baseline=filling.engine_baseline(outputs.baseline, machine),
         plan_of_day=filling.plan_of_day_report(outputs.plan, outputs.plan_of_record, outputs.goals, outputs.shift),
         missing=(*missing, *record.not_applicable),
         audit=filling.audit(events),
@@ -225,7 +225,7 @@ def write_course_report(course: CourseFolder) -> ReportFiles:
         site=record.site,
         protocol=record.protocol,
         plan=filling.plan_summary(plan, record),
-        baseline=filling.engine_baseline(baseline),
+        baseline=filling.engine_baseline(baseline, load_machine(course.machine_file)),
         planned_goals=tuple(
             GoalLine(
                 goal=str(result.goal),

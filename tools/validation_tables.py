@@ -63,6 +63,40 @@ def _daily(result: dict[str, Any]) -> str:
     )
 
 
+def _breast(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            s["structure"],
+            f"{s['volume_cc']:.1f}",
+            f"{s['mean_gy']:.2f} / {s['tps_mean_gy']:.2f}",
+            f"{s['difference_percent']:+.1f}",
+            f"{s['d95_gy']:.2f} / {s['tps_d95_gy']:.2f}",
+        ]
+        for s in result["structures"]
+    ]
+    head = ["structure", "volume (cc)", "mean (Gy): ours / TPS", "difference (%)", "D95 % (Gy): ours / TPS"]
+    lines = [
+        f"Gamma 3 %/3 mm of the plan sum over {result['gamma_points']} points above 10 %: "
+        f"{_gammas(result, result['target'])}.",
+        f"Highest dose {result['max_gy']:.2f} Gy, in the RTDOSE {result['tps_max_gy']:.2f} Gy.",
+    ]
+    if result["with_declared_leaves"]:
+        lines.append(
+            f"With the ends and tongues declared for {result['collimator']}: "
+            f"{_gammas(result['with_declared_leaves'], result['target'])}."
+        )
+    given = ", ".join(f"{name} {density:g}" for name, density in result["densities"].items())
+    lines += [f"Relative electron densities: {given}; air outside. Missing:\n"]
+    return _rows(head, rows) + "\n" + "\n".join(lines) + "\n" + "".join(f"- {text}\n" for text in result["missing"])
+
+
+def _gammas(figures: dict[str, float], target: str) -> str:
+    return (
+        f"{figures['gamma_3_3_percent']:.1f} % (mean of {target} {figures['target_mean_percent']:+.1f} %; scaled to "
+        f"theirs {figures['gamma_3_3_percent_scaled']:.1f} %)"
+    )
+
+
 def _eclipse_ent(result: dict[str, Any]) -> str:
     rows = []
     for s in result["structures"]:
@@ -159,6 +193,7 @@ def _monaco(result: dict[str, Any]) -> str:
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "breast": _breast,
     "daily": _daily,
     "eclipse_ent": _eclipse_ent,
     "influence": _influence,

@@ -9,6 +9,7 @@ from .fluence import FluenceMap, fluence_maps
 from .grids import body_mask, dose_grid_for
 from .influence import InfluenceMatrix, influence_matrix
 from .influence_block import BeamBlock, Storage
+from .several_energies import mixed_plan_dose
 
 __all__ = [
     "BeamBlock",
@@ -25,5 +26,6 @@ __all__ = [
     "dose_grid_for",
     "fluence_maps",
     "influence_matrix",
+    "mixed_plan_dose",
     "plan_dose",
 ]

@@ -62,7 +62,7 @@ class PlanDose:
     beams : tuple of BeamDose
         In the order of the plan.
     warnings : tuple of str
-        Where the dose leaves the range that the beam model was commissioned for.
+        A beam model that is not validated, and where the dose leaves the range that it was commissioned for.
     model : str
         Name and version of the beam model.
     engine : str
@@ -137,7 +137,7 @@ def plan_dose(
     points = np.concatenate([dose_grid.to_lps(np.stack([i, j, k], axis=-1)), np.array(special)])
     total = np.zeros(len(points), dtype=np.float32)
     beams: list[BeamDose] = []
-    warnings: list[str] = []
+    warnings: list[str] = [*model.validity_warnings]
     inside = len(k)
     cell_mm = cell_for(dose_grid)
     for number, beam in enumerate(plan.beams):

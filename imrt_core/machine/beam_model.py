@@ -119,6 +119,9 @@ class BeamModel:
         Where the measurements came from and what was assumed.
     source : PhotonSource or None
         What the collapsed-cone engine transports; None where the model has only pencil kernels.
+    validated : bool
+        False for a model that is declared and was compared with no measurement: every dose carries a warning, and
+        courses refuse it unless told otherwise.
 
     Raises
     ------
@@ -145,6 +148,7 @@ class BeamModel:
     residuals: Residuals = field(default_factory=Residuals)
     provenance: str = ""
     source: PhotonSource | None = None
+    validated: bool = True
 
     def __post_init__(self) -> None:
         amplitude = np.array([list(row) for row in self.amplitude_gy_per_mu], dtype=float)
@@ -167,6 +171,13 @@ class BeamModel:
 
     def _error(self, message: str) -> MachineError:
         return MachineError(message, where=f"beam model {self.name} {self.version}")
+
+    @property
+    def validity_warnings(self) -> tuple[str, ...]:
+        """What every dose with this model must say; nothing for a model fitted to measurements."""
+        if self.validated:
+            return ()
+        return (f"beam model not validated: {self.name} {self.version} is declared, compared with no measurement",)
 
     @property
     def blur_mm(self) -> tuple[float, float]:

@@ -64,6 +64,7 @@ class CourseAnswer(Answer):
     course: str
     protocol: str
     machine: str
+    unvalidated_model_allowed: bool = False
     prescription_gy: dict[str, float]
     fractions: int
     plan_origin: str
@@ -81,7 +82,7 @@ class CourseAnswer(Answer):
     seconds: float | None = None
 
     def must_look(self) -> bool:
-        """Engine not validated for this plan, or a hard goal that the plan does not meet."""
+        """Engine not validated for this plan, a hard goal that the plan does not meet, or an unvalidated beam model."""
         return bool(self.reasons)
 
     def as_text(self) -> RenderableType:

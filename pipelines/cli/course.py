@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from imrt_core.machine import load_machine
+
 from ..ledger import open_ledger
 from ..registering import AddedCourse, add_course, load_added
 from ..store import CourseFolder, courses
@@ -35,6 +37,10 @@ def add(
     machine: Annotated[str | None, typer.Option(help="Name of a shipped machine, or a TOML file.")] = None,
     course: Annotated[str | None, typer.Option("--id", help="Course id; a pseudonym if not given.")] = None,
     patient_position: PositionOption = None,
+    allow_unvalidated_model: Annotated[
+        bool,
+        typer.Option("--allow-unvalidated-model", help="Take a beam model that was compared with no measurement."),
+    ] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> CourseAnswer:
@@ -48,6 +54,7 @@ def add(
             course=course,
             patient_position=patient_position,
             replace=force,
+            allow_unvalidated_model=allow_unvalidated_model,
             on_stage=on_stage,
         )
     return course_answer(added, seconds=time.perf_counter() - started)
@@ -91,10 +98,12 @@ def course_answer(added: AddedCourse, *, seconds: float | None = None) -> Course
     reasons += [
         f"hard goal not met by the plan: {g.goal} ({g.value:.1f})" for g in baseline.goals if g.goal.hard and not g.ok
     ]
+    reasons += load_machine(added.folder.machine_file).model.validity_warnings
     return CourseAnswer(
         course=record.course,
         protocol=record.protocol,
         machine=record.machine,
+        unvalidated_model_allowed=record.unvalidated_model_allowed,
         prescription_gy=record.prescription_gy,
         fractions=record.fractions,
         plan_origin=record.plan_origin,

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from imrt_core.density import METALS, density_of
 from imrt_core.dicom import read_plan, read_structures, write_dose
-from imrt_core.dose import dose_grid_for, plan_dose
+from imrt_core.dose import dose_grid_for, mixed_plan_dose
 from imrt_core.machine import load_machine
 from imrt_core.patient import (
     DoseDistribution,
@@ -26,6 +26,7 @@ from imrt_core.patient.contours import mask_from_structure
 
 from ..images import load_image
 from ..stages.dose import metal_flags
+from ..stages.export import commented
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
 
 
@@ -85,7 +86,10 @@ def _number(value: float | None) -> str:
 def dose(
     ct: Annotated[Path, typer.Option("--ct", help="Planning CT: DICOM folder, .mha, .nii, .nii.gz or .nrrd.")],
     plan: Annotated[Path, typer.Option("--plan", help="RTPLAN.")],
-    machine: Annotated[str, typer.Option("--machine", help="Machine by name, or a machine file (TOML).")],
+    machine: Annotated[
+        list[str],
+        typer.Option("--machine", help="Machine by name, or a machine file (TOML); again for each further energy."),
+    ],
     out: Annotated[Path, typer.Option("--out", help="RTDOSE to write.")],
     structures: Annotated[Path | None, typer.Option("--structures", help="RTSTRUCT with EXTERNAL, supports.")] = None,
     engine: Annotated[
@@ -118,7 +122,8 @@ def dose(
             where=str(ct),
             code="position-unknown",
         )
-    unit = load_machine(machine)
+    machines = [load_machine(name) for name in machine]
+    unit = machines[0]  # density curve and couch are of the scanner and the table, not of an energy
     with console.status("density"):
         patient = density_of(
             loaded.volume,
@@ -132,7 +137,9 @@ def dose(
     body = mask_from_structure(patient.external, loaded.volume.grid)
     grid = dose_grid_for(loaded.volume.grid, body, spacing_mm=grid_mm)
     with console.status(f"{engine} dose of {len(treatment.beams)} beams"):
-        result = plan_dose(treatment, patient.red, unit, dose_grid=grid, patient_position=position, engine=engine)
+        result = mixed_plan_dose(
+            treatment, patient.red, machines, dose_grid=grid, patient_position=position, engine=engine
+        )
     fractions = treatment.fractions_planned
     fraction_dose = result.fraction_dose_gy
     factor = 1 if per_fraction else fractions
@@ -142,7 +149,7 @@ def dose(
             summation_type="FRACTION_SESSION" if per_fraction else "PLAN",
             frame_of_reference_uid=loaded.image.frame_of_reference_uid,
             plan_uid=treatment.sop_instance_uid,
-            comment=f"igrt {engine}, {unit.model.name} {unit.model.version}",
+            comment=commented(f"igrt {engine}, {result.model}", validated=all(m.model.validated for m in machines)),
         ),
         image=loaded.image,
         path=out,
@@ -160,7 +167,7 @@ def dose(
         course_mean_gy=float(course[inside].mean()),
         fractions=fractions,
         engine=engine,
-        beam_model=f"{unit.model.name} {unit.model.version}",
+        beam_model=result.model,
         grid_mm=grid_mm,
         seconds=time.perf_counter() - started,
         warnings=warnings,

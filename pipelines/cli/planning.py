@@ -22,6 +22,7 @@ from ..files import sha256_of_file, write_text
 from ..images import load_image
 from ..protocol import load_protocol
 from ..stages.dose import density
+from ..stages.export import commented
 from ..stages.planning import planning_position, with_derived
 from ..stages.plans import LABEL_OF_RECORD, objectives_of
 from ..structure_names import match_structures, renamed
@@ -149,7 +150,7 @@ def plan(
             result.course_dose_gy,
             frame_of_reference_uid=image.frame_of_reference_uid,
             plan_uid=made.sop_instance_uid,
-            comment=f"igrt {unit.model.name} {unit.model.version}",
+            comment=commented(f"igrt {unit.model.name} {unit.model.version}", validated=unit.model.validated),
         ),
         image=image,
         path=out / DOSE_FILE,

@@ -97,12 +97,13 @@ def dvh_pairs(
     )
 
 
-def engine_baseline(baseline: Baseline) -> EngineBaseline:
-    """Return how our dose compares with the planning system's."""
+def engine_baseline(baseline: Baseline, machine: Machine) -> EngineBaseline:
+    """Return how our dose compares with the planning system's, and whether its beam model is validated."""
     return EngineBaseline(
         validated=baseline.gate_passed,
         reasons=baseline.gate_reasons,
         gamma_pass_percent=baseline.gamma_pass_percent,
+        model_warnings=machine.model.validity_warnings,
     )
 
 

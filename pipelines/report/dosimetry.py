@@ -112,6 +112,7 @@ class EngineBaseline(Part):
     """Our engine's dose of the plan of record against the treatment-planning system's, judged on ``course add``.
 
     ``validated`` None: no TPS dose to compare with. False: "engine not validated for this plan", every decision review.
+    ``model_warnings``: a beam model that was compared with no measurement.
     """
 
     validated: bool | None = None
@@ -119,6 +120,7 @@ class EngineBaseline(Part):
     gamma_pass_percent: Figure = None
     gamma_criteria: str = "3 % / 2 mm, global, cutoff 10 %"
     figures: tuple[QualityFigure, ...] = ()
+    model_warnings: tuple[str, ...] = ()
 
 
 class DoseBasis(Part):

@@ -12,6 +12,7 @@ from .parts import GoalLine, Shift
 from .trend_svg import SERIES, Series, timeline_svg, trend_svg
 from .view_dose import goals_table
 from .view_fraction import provenance_blocks
+from .view_top import model_banners
 from .words import STATUS, UNKNOWN, VERDICTS, comparison, date_time, number, signed
 
 #: Grounds of the timeline's boxes: white text on them has 4.5:1 or better.
@@ -29,6 +30,7 @@ def course_page(report: CourseReport) -> Page:
     banners = []
     if report.baseline is not None and report.baseline.validated is False:
         banners.append(Cell("Engine not validated for this plan: every decision of this course is a review.", "bad"))
+    banners += model_banners(report.baseline)
     if not done:
         banners.append(Cell("No fraction has been processed yet.", "info"))
     return Page(

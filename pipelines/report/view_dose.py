@@ -84,7 +84,7 @@ def dose_section(report: FractionReport, figures: Figures) -> Section | None:
         blocks.append(Facts(tuple(rows)))
         if dose.warnings:
             lines = tuple(Cell(w, "warn") for w in dose.warnings)
-            blocks.append(Notes(lines, title="Warnings of the beam model's commissioned range"))
+            blocks.append(Notes(lines, title="Warnings of density, beam model and commissioned range"))
         if dose.notes:
             blocks.append(Notes(tuple(Cell(n) for n in dose.notes)))
     baseline = report.baseline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .blocks import Cell, Facts, ShiftCard, Verdict
 from .model import FractionReport
-from .parts import Shift
+from .parts import EngineBaseline, Shift
 from .words import (
     UNKNOWN,
     VERDICTS,
@@ -45,6 +45,7 @@ def banners(report: FractionReport) -> tuple[Cell, ...]:
     lines = []
     if report.baseline is not None and report.baseline.validated is False:
         lines.append(Cell("Engine not validated for this plan: every decision of this course is a review.", "bad"))
+    lines += model_banners(report.baseline)
     if report.fraction.written == "after-delivery":
         lines.append(Cell("This report was written after delivery.", "info"))
     if report.plan_of_day is not None and report.plan_of_day.outcome == "reoptimised":
@@ -52,6 +53,12 @@ def banners(report: FractionReport) -> tuple[Cell, ...]:
     if any(not row.reviewed for row in report.structures):
         lines.append(Cell("Propagated contours are unreviewed.", "warn"))
     return tuple(lines)
+
+
+def model_banners(baseline: EngineBaseline | None) -> list[Cell]:
+    """Say that the beam model is not validated."""
+    warnings = baseline.model_warnings if baseline is not None else ()
+    return [Cell(f"{text[:1].upper()}{text[1:]}. Not for any decision on a patient.", "bad") for text in warnings]
 
 
 def shift_card(report: FractionReport) -> ShiftCard:

@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from ..reporting import FractionOutputs
 
 
+def commented(comment: str, *, validated: bool) -> str:
+    """Return the comment of a dose, first that its beam model is not validated: DICOM cuts it after 64 characters."""
+    return comment if validated else f"Beam model not validated. {comment}"
+
+
+def _of_course(course: CourseFolder, comment: str) -> str:
+    return commented(comment, validated=not course.record().unvalidated_model_allowed)
+
+
 def write_planned(course: CourseFolder, data: PlanningData, plan: PlanOfRecord, course_gy: Volume) -> tuple[Path, ...]:
     """Write our dose of the plan of record, and the plan where it was made here, into ``plan/``."""
     written = []
@@ -40,7 +49,7 @@ def write_planned(course: CourseFolder, data: PlanningData, plan: PlanOfRecord, 
         frame_of_reference_uid=data.ct.frame_of_reference_uid,
         sop_instance_uid=uid_from(course.course, plan.plan.sop_instance_uid, "planned dose"),
         plan_uid=plan.plan.sop_instance_uid,
-        comment="igrt dose of the plan of record on the planning CT",
+        comment=_of_course(course, "igrt dose of the plan of record on the planning CT"),
     )
     structures_uid = data.structures.sop_instance_uid
     written.append(write_dose(dose, image=data.ct, path=course.plan / "RD.dcm", structures_uid=structures_uid))
@@ -98,13 +107,19 @@ def _write_day(folder: Path, fraction: FractionFolder, outputs: FractionOutputs)
             frame_of_reference_uid=synthetic.frame_of_reference_uid,
             sop_instance_uid=uid_from(*key, "dose of the day"),
             plan_uid=outputs.plan_of_record.plan.sop_instance_uid,
-            comment=f"igrt dose of {fraction.key} on the anatomy of the day, shift {outputs.shift.source}",
+            comment=_of_course(
+                fraction.course,
+                f"igrt dose of {fraction.key} on the anatomy of the day, shift {outputs.shift.source}",
+            ),
         )
         write_dose(dose, image=synthetic, path=folder / "RD.dcm", structures_uid=drawn.sop_instance_uid)
-    _write_plan_of_day(folder / "plan_of_day", (*key, "plan of day"), synthetic, outputs)
+    comment = _of_course(fraction.course, "igrt dose of the plan of the day")
+    _write_plan_of_day(folder / "plan_of_day", (*key, "plan of day"), synthetic, outputs, comment)
 
 
-def _write_plan_of_day(folder: Path, key: tuple[str, ...], synthetic: PatientImage, outputs: FractionOutputs) -> None:
+def _write_plan_of_day(
+    folder: Path, key: tuple[str, ...], synthetic: PatientImage, outputs: FractionOutputs, comment: str
+) -> None:
     made, motion = outputs.plan, outputs.shift.motion
     if made.plan is None or made.fraction_dose_gy is None or made.structures is None or motion is None:
         return
@@ -124,7 +139,7 @@ def _write_plan_of_day(folder: Path, key: tuple[str, ...], synthetic: PatientIma
         frame_of_reference_uid=shifted.frame_of_reference_uid,
         sop_instance_uid=uid_from(*key, "dose"),
         plan_uid=plan.sop_instance_uid,
-        comment="igrt dose of the plan of the day",
+        comment=comment,
     )
     write_dose(dose, image=shifted, path=folder / "RD.dcm", structures_uid=drawn.sop_instance_uid)
     write_registration(
