@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 
 #: Part of the field width that counts as inside.
 INSIDE = 0.8
+#: From where to where beside the field the tails of a profile are compared, mm.
+TAILS_MM = (8.0, 80.0)
 #: Cell of the engine's lattice in a water tank.
 CELL_MM = 2.0
 _TANK_MM, _TANK_VOXEL_MM = 500.0, 5.0
@@ -39,6 +41,13 @@ class ProfilePair:
         """Points within 80 % of the field width."""
         edges = field_edges(self.scan)
         return np.asarray(np.abs(self.scan.position_mm - edges.centre_mm) < INSIDE * edges.width_mm / 2)
+
+    @property
+    def tails(self) -> NDArray[np.bool_]:
+        """Points beside the field and its penumbra, where head and phantom scatter."""
+        edges = field_edges(self.scan)
+        beyond = np.abs(self.scan.position_mm - edges.centre_mm) - edges.width_mm / 2
+        return np.asarray((beyond > TAILS_MM[0]) & (beyond < TAILS_MM[1]))
 
     @property
     def difference_percent(self) -> Array:

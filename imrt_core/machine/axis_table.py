@@ -55,7 +55,7 @@ def focal_fluence(field_mm: tuple[float, float], off_axis: OffAxis) -> RadialFlu
     """Return what the focus sends through a field of two sides, as the mean over circles."""
 
     def mean(radius_mm: Array) -> Array:
-        opened = _inside(radius_mm, field_mm, off_axis.source_sigma_mm, 1.0)
+        opened = _inside(radius_mm, field_mm, (off_axis.source_sigma_mm,) * 2, (1.0, 1.0))
         return np.asarray(opened * off_axis.at(np.asarray(radius_mm)))
 
     return mean
@@ -71,16 +71,18 @@ def head_fluence(field_mm: tuple[float, float], head: ExtraFocalSource, sad_mm: 
     return mean
 
 
-def _inside(radius_mm: Array, field_mm: tuple[float, float], sigma_mm: float, scale: float) -> Array:
-    """Return the mean over circles of a blurred rectangle."""
-    radius = np.asarray(radius_mm, dtype=float)[..., None] * scale
-    sigma = max(sigma_mm, 1e-3)
+def _inside(
+    radius_mm: Array, field_mm: tuple[float, float], sigma_mm: tuple[float, float], scale: tuple[float, float]
+) -> Array:
+    """Return the mean over circles of a rectangle blurred and scaled along X and Y."""
+    radius = np.asarray(radius_mm, dtype=float)[..., None]
 
-    def between(x: Array, side: float) -> Array:
-        return np.asarray(ndtr((x + side / 2) / sigma) - ndtr((x - side / 2) / sigma))
+    def between(x: Array, axis: int) -> Array:
+        half, sigma = field_mm[axis] / 2, max(sigma_mm[axis], 1e-3)
+        return np.asarray(ndtr((scale[axis] * x + half) / sigma) - ndtr((scale[axis] * x - half) / sigma))
 
-    along_x = between(radius * np.cos(_DIRECTIONS), field_mm[0])
-    return np.asarray((along_x * between(radius * np.sin(_DIRECTIONS), field_mm[1])).mean(axis=-1))
+    both = between(radius * np.cos(_DIRECTIONS), 0) * between(radius * np.sin(_DIRECTIONS), 1)
+    return np.asarray(both.mean(axis=-1))
 
 
 def electrons_on_axis(

@@ -25,8 +25,13 @@ class ExtraFocalSource:
         Part of the photon fluence on the axis of a 10×10 cm field that comes from it.
     sigma_mm : float
         Its width.
-    distance_mm, collimator_mm : float
-        Distances of source and collimator from the target.
+    distance_mm : float
+        Distance of the source from the target.
+    collimator_mm : float
+        Distance from the target of the plane whose opening it is seen through, for edges across X. Collimators are
+        thick and several: the plane stands for their shadow, and the tails of profiles tell where it lies.
+    collimator_y_mm : float or None
+        The same for edges across Y; None where they are as those across X.
 
     References
     ----------
@@ -37,30 +42,42 @@ class ExtraFocalSource:
     share: float = 0.0
     sigma_mm: float = 15.0
     distance_mm: float = 120.0
-    collimator_mm: float = 400.0
+    collimator_mm: float = 500.0
+    collimator_y_mm: float | None = None
 
     def __post_init__(self) -> None:
-        if not (0 <= self.share < 1 and self.sigma_mm > 0 and 0 < self.distance_mm < self.collimator_mm):
+        placed = 0 < self.distance_mm < min(self.planes_mm)
+        if not (0 <= self.share < 1 and self.sigma_mm > 0 and placed):
             raise MachineError(
                 "an extra-focal source needs a share of 0 … 1, a width, and a place above the collimator",
                 found=str(self),
             )
 
-    def _enlarged(self, sad_mm: float) -> float:
-        return (sad_mm - self.distance_mm) / (sad_mm - self.collimator_mm)
+    @property
+    def planes_mm(self) -> tuple[float, float]:
+        """Distances of the collimating planes from the target, for edges across X and Y."""
+        return self.collimator_mm, self.collimator_mm if self.collimator_y_mm is None else self.collimator_y_mm
 
-    def sigma_on_isocentre_plane_mm(self, sad_mm: float) -> float:
-        """Return how wide the source is seen through a pinhole in the collimator, as positions of collimator edges."""
-        return self.sigma_mm * sad_mm / (self._enlarged(sad_mm) * self.collimator_mm)
+    def sigma_on_isocentre_plane_mm(self, sad_mm: float) -> tuple[float, float]:
+        """Return how wide the source is seen through a pinhole, as positions of collimator edges across X and Y."""
+        x, y = (self.sigma_mm * sad_mm / (self._enlarged(plane, sad_mm) * plane) for plane in self.planes_mm)
+        return x, y
 
-    def seen_at(self, sad_mm: float) -> float:
-        """Return κ: a point (u, v) sees the source's centre through what projects to κ·(u, v) in the collimator."""
-        enlarged = self._enlarged(sad_mm)
-        return (enlarged - 1) / enlarged * sad_mm / self.collimator_mm
+    def seen_at(self, sad_mm: float) -> tuple[float, float]:
+        """Return κ: a point (u, v) sees the source's centre through what projects to (κ_x·u, κ_y·v)."""
+        x, y = (
+            (enlarged - 1) / enlarged * sad_mm / plane
+            for plane, enlarged in ((p, self._enlarged(p, sad_mm)) for p in self.planes_mm)
+        )
+        return x, y
 
     def reference(self, sad_mm: float) -> float:
         """Return the part of the source that the axis sees through a 10×10 cm field."""
-        return erf(REFERENCE_FIELD_MM / 2 / (sqrt(2) * self.sigma_on_isocentre_plane_mm(sad_mm))) ** 2
+        x, y = (erf(REFERENCE_FIELD_MM / 2 / (sqrt(2) * s)) for s in self.sigma_on_isocentre_plane_mm(sad_mm))
+        return x * y
+
+    def _enlarged(self, plane_mm: float, sad_mm: float) -> float:
+        return (sad_mm - self.distance_mm) / (sad_mm - plane_mm)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     fold = max(int(np.ceil(np.diff(fluence.edges_u_mm[:2])[0] / _FINE_MM)), 1)
     cell = float(np.diff(fluence.edges_u_mm[:2])[0]) / fold
     spread = [_REACH * max(model.blur_mm)]
-    spread += [_REACH * head.sigma_on_isocentre_plane_mm(model.sad_mm) for head in source.extra_focal]
+    spread += [_REACH * max(head.sigma_on_isocentre_plane_mm(model.sad_mm)) for head in source.extra_focal]
     spread += [_REACH * electrons.sigma_mm] if electrons.surface_gy_per_mu > 0 else []
     border = int(np.ceil(max(spread) / cell)) + 1
     opening = np.pad(np.repeat(np.repeat(fluence.mu, fold, axis=0), fold, axis=1), border, constant_values=leak)
@@ -71,10 +71,9 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     focal = opening * model.off_axis_fluence(np.hypot(v[:, None], u[None, :]))
     photons = source.focal_share * blurred(focal, *model.blur_mm)
     for head in source.extra_focal:
-        sigma = head.sigma_on_isocentre_plane_mm(model.sad_mm)
-        seen = blurred(opening, sigma, sigma)
-        kappa = head.seen_at(model.sad_mm)
-        index = np.meshgrid((kappa * v - v[0]) / cell, (kappa * u - u[0]) / cell, indexing="ij")
+        seen = blurred(opening, *head.sigma_on_isocentre_plane_mm(model.sad_mm))
+        across_x, across_y = head.seen_at(model.sad_mm)
+        index = np.meshgrid((across_y * v - v[0]) / cell, (across_x * u - u[0]) / cell, indexing="ij")
         seen = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
         photons += head.share * seen / head.reference(model.sad_mm)
     surface = np.zeros_like(opening)
