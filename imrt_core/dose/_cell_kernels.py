@@ -67,23 +67,20 @@ def _centre(key: int, classes: int, shape: Any, cell: Any) -> Any:
 
 @kernel(parallel=True)
 def group_sizes(
-    key: Any, shape: Any, cell: Any, reach: Any, row_span: Any, width: float, first: Any, runs: Any, size: Any
+    key: Any, shape: Any, cell: Any, reach: Any, row_span: Any, width: float, first: Any, size: Any
 ) -> None:
-    """Count the runs and bixels of every group; ``reach`` (classes,) is from a cell's centre."""
+    """Count the bixels of every group; ``reach`` (classes,) is from a cell's centre."""
     for g in prange(key.shape[0]):
         u, v, c = _centre(key[g], reach.shape[0], shape, cell)
-        run_count, bixel_count = 0, 0
+        count = 0
         for row in range(row_span.shape[0]):
             start, stop = row_run(u, v, reach[c], row, row_span, width, first)
-            if stop > start:
-                run_count += 1
-                bixel_count += stop - start
-        runs[g] = run_count
-        size[g] = bixel_count
+            count += stop - start
+        size[g] = count
 
 
 @kernel(parallel=True)
-def group_runs(
+def group_bixels(
     key: Any,
     shape: Any,
     cell: Any,
@@ -92,17 +89,17 @@ def group_runs(
     columns: int,
     width: float,
     first: Any,
-    run_pointer: Any,
-    run_start: Any,
-    run_length: Any,
+    bixel_pointer: Any,
+    bixel: Any,
 ) -> None:
-    """Fill the runs of the flattened lattice that each group stores; arguments as :func:`group_sizes`."""
+    """Fill the cells of the flattened lattice that each group stores; the last is repeated where rows are padded."""
     for g in prange(key.shape[0]):
         u, v, c = _centre(key[g], reach.shape[0], shape, cell)
-        run = run_pointer[g]
+        place = bixel_pointer[g]
         for row in range(row_span.shape[0]):
             start, stop = row_run(u, v, reach[c], row, row_span, width, first)
-            if stop > start:
-                run_start[run] = row * columns + start
-                run_length[run] = stop - start
-                run += 1
+            for column in range(start, stop):
+                bixel[place] = row * columns + column
+                place += 1
+        for rest in range(place, bixel_pointer[g + 1]):
+            bixel[rest] = bixel[place - 1]

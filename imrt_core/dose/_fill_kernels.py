@@ -13,6 +13,7 @@ from numba import prange
 from imrt_core._numba import kernel
 
 from ._cell_kernels import row_run
+from ._product_kernels import PAD
 
 #: The normal distribution is tabulated to ±this many widths, at this step.
 CDF_LIMIT = 5.5
@@ -119,6 +120,23 @@ def _largest(row: Any) -> Any:
     return max(a, b, c, d)
 
 
+@kernel()
+def _runs(bixels: Any, columns: int, runs: Any) -> int:
+    """Row, first and last + 1 column of the runs of a group's bixels; returns how many they are."""
+    count, before = 0, -2
+    for n in range(bixels.shape[0]):
+        bixel = np.int64(bixels[n])
+        if bixel == before:
+            break  # padding
+        row = bixel // columns
+        if bixel != before + 1 or row != runs[count - 1, 0]:
+            runs[count, 0], runs[count, 1] = row, bixel - row * columns
+            count += 1
+        runs[count - 1, 2] = bixel - row * columns + 1
+        before = bixel
+    return count
+
+
 @kernel(parallel=True)
 def fill_groups(
     u: Any,
@@ -142,29 +160,23 @@ def fill_groups(
     for none. With ``quantise`` the values are whole numbers of ``scale`` (voxels in order), a voxel's largest entry
     divided by 65535; else ``scale`` is 1.
     """
-    order, voxel_pointer, run_pointer, run_start, run_length, group_width, entry_pointer, share_pointer = layout
+    order, voxel_pointer, bixel_pointer, bixel, entry_pointer, share_pointer = layout
     rows, columns = fluence.shape
-    widest = 0
-    for g in range(group_width.shape[0]):
-        widest = max(widest, group_width[g])
+    flat = fluence.reshape(fluence.size)
     single = np.float32(width)
     for share in prange(share_pointer.shape[0] - 1):
         room = np.empty((3, max(rows, columns) + 1), dtype=np.float32)
-        buffer, fluences = np.empty(widest, dtype=np.float32), np.empty(widest, dtype=np.float32)
+        buffer, fluences = (
+            np.empty(fluence.size + PAD, dtype=np.float32),
+            np.empty(fluence.size + PAD, dtype=np.float32),
+        )
         all_runs = np.empty((rows, 3), dtype=np.int64)
         for g in range(share_pointer[share], share_pointer[share + 1]):
-            count = np.uintp(group_width[g])
-            fluences[:] = 0.0
-            runs = all_runs[: run_pointer[g + 1] - run_pointer[g]]
-            entry = np.uintp(0)
-            for n in range(runs.shape[0]):
-                run = run_pointer[g] + n
-                row = run_start[run] // columns
-                start = run_start[run] - row * columns
-                runs[n, 0], runs[n, 1], runs[n, 2] = row, start, start + run_length[run]
-                for column in range(start, start + run_length[run]):
-                    fluences[entry] = fluence[row, column]
-                    entry += np.uintp(1)
+            count = np.uintp(bixel_pointer[g + 1] - bixel_pointer[g])
+            bixels = bixel[bixel_pointer[g] : bixel_pointer[g + 1]]
+            for i in range(count):
+                fluences[i] = flat[bixels[i]]
+            runs = all_runs[: _runs(bixels, columns, all_runs)]
             row_values = buffer[:count]
             entry = np.uintp(entry_pointer[g])
             for place in range(voxel_pointer[g], voxel_pointer[g + 1]):

@@ -116,7 +116,7 @@ def fill_map_groups(
 
     ``node`` (groups, 4): lower node and the one a row further on the lower level, and on the upper; −1 off the map.
     ``change`` (groups, 4): how fractions on the upper level follow from those on the lower: factor and addend along u,
-    along v. ``slots`` (3 + components, slots): fractions along u, v and log s, and amplitudes; 0 where there is no voxel.
+    along v. ``slots`` (3 + components, slots): fractions along u, v and log s, and amplitudes; 0 without a voxel.
     """
     for g in prange(first.shape[0] - 1):
         one = rows[first[g]]
@@ -170,38 +170,58 @@ def _longest(pointer: Any) -> Any:
     return longest
 
 
+@kernel()
+def _coefficients(maps: Any, node: Any, change: Any, c: Any, part: Any) -> Any:
+    """Coefficients of 1, x, y and x·y on the lower level, and of what a whole step in log s adds; times ``part``."""
+    p0, p1, p2, p3 = _bilinear(maps, node[0], node[1], c)
+    q0, q1, q2, q3 = _bilinear(maps, node[2], node[3], c)
+    su, ou, sv, ov = change[0], change[1], change[2], change[3]
+    # The upper level in the lower one's fractions, less the lower level.
+    r0 = q0 + ou * q1 + ov * (q2 + ou * q3) - p0
+    r1 = su * (q1 + ov * q3) - p1
+    r2 = sv * (q2 + ou * q3) - p2
+    r3 = su * sv * q3 - p3
+    return part * p0, part * p1, part * p2, part * p3, part * r0, part * r1, part * r2, part * r3
+
+
 @kernel(parallel=True)
 def add_map_groups(maps: Any, layout: Any, slots: Any, dose: Any) -> None:
     """Add Σ amplitude × interpolated map to the dose of every voxel; ``layout``: :attr:`MapGroups.arrays`."""
     order, first, pointer, node, change, share_pointer, _ = layout
     longest, stride = _longest(pointer), np.uintp(slots.shape[1])
     flat = slots.reshape(slots.size)
-    two = np.uintp(2)
+    one, two = np.uintp(1), np.uintp(2)
+    components = np.uintp(maps.shape[1])
     for share in prange(share_pointer.shape[0] - 1):
         buffer = np.empty(longest, dtype=np.float32)
         for group in range(share_pointer[share], share_pointer[share + 1]):
             g = np.uintp(group)
-            begin = np.uintp(pointer[g])
-            count = np.uintp(LANES) * (np.uintp(pointer[g + np.uintp(1)] - pointer[g]) // np.uintp(LANES))
-            buffer[:count] = 0.0
-            su, ou, sv, ov = change[g, 0], change[g, 1], change[g, 2], change[g, 3]
-            for c in range(np.uintp(maps.shape[1])):
-                p0, p1, p2, p3 = _bilinear(maps, node[g, 0], node[g, 1], c)
-                q0, q1, q2, q3 = _bilinear(maps, node[g, 2], node[g, 3], c)
-                # The upper level in the lower one's fractions, less the lower level: what a step in log s adds.
-                r0 = q0 + ou * q1 + ov * (q2 + ou * q3) - p0
-                r1 = su * (q1 + ov * q3) - p1
-                r2 = sv * (q2 + ou * q3) - p2
-                r3 = su * sv * q3 - p3
-                x_at, y_at, z_at = begin, begin + stride, begin + two * stride
-                a_at = begin + (c + np.uintp(3)) * stride
-                for i in range(count):
-                    x, y, z = flat[x_at + i], flat[y_at + i], flat[z_at + i]
-                    lower = p0 + x * p1 + y * (p2 + x * p3)
-                    step = r0 + x * r1 + y * (r2 + x * r3)
-                    buffer[i] += flat[a_at + i] * (lower + z * step)
+            x_at = np.uintp(pointer[g])
+            y_at, z_at = x_at + stride, x_at + two * stride
+            count = np.uintp(LANES) * (np.uintp(pointer[g + one] - pointer[g]) // np.uintp(LANES))
+            # Two components at a time: they share the fractions. An odd last one is paired with itself, times 0.
+            for pair in range((components + one) // two):
+                c = two * pair
+                d = min(c + one, components - one)
+                p = _coefficients(maps, node[g], change[g], c, np.float32(1.0))
+                q = _coefficients(maps, node[g], change[g], d, np.float32(d - c))
+                p0, p1, p2, p3, p4, p5, p6, p7 = p
+                q0, q1, q2, q3, q4, q5, q6, q7 = q
+                a_at, b_at = x_at + (c + np.uintp(3)) * stride, x_at + (d + np.uintp(3)) * stride
+                if not pair:
+                    for i in range(count):
+                        x, y, z = flat[x_at + i], flat[y_at + i], flat[z_at + i]
+                        near = p0 + x * p1 + y * (p2 + x * p3) + z * (p4 + x * p5 + y * (p6 + x * p7))
+                        far = q0 + x * q1 + y * (q2 + x * q3) + z * (q4 + x * q5 + y * (q6 + x * q7))
+                        buffer[i] = flat[a_at + i] * near + flat[b_at + i] * far
+                else:
+                    for i in range(count):
+                        x, y, z = flat[x_at + i], flat[y_at + i], flat[z_at + i]
+                        near = p0 + x * p1 + y * (p2 + x * p3) + z * (p4 + x * p5 + y * (p6 + x * p7))
+                        far = q0 + x * q1 + y * (q2 + x * q3) + z * (q4 + x * q5 + y * (q6 + x * q7))
+                        buffer[i] += flat[a_at + i] * near + flat[b_at + i] * far
             place = np.uintp(first[g])
-            for i in range(np.uintp(first[g + np.uintp(1)]) - place):
+            for i in range(np.uintp(first[g + one]) - place):
                 dose[np.uintp(order[place + i])] += buffer[i]
 
 

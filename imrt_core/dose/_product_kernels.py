@@ -21,28 +21,6 @@ SHARES = 16
 
 
 @kernel()
-def _widest(group_width: Any) -> Any:
-    widest = 0
-    for g in range(group_width.shape[0]):
-        widest = max(widest, group_width[g])
-    return widest
-
-
-@kernel()
-def _gather(runs: Any, run_start: Any, run_length: Any, lattice: Any, local: Any) -> None:
-    """Copy a group's bixels from the flattened lattice; the padding is 0."""
-    place = np.uintp(0)
-    one = np.uintp(1)
-    for run in range(runs[0], runs[1]):
-        start = np.uintp(run_start[run])
-        for i in range(np.uintp(run_length[run])):
-            local[place] = lattice[start + i]
-            place += one
-    for i in range(place, np.uintp(local.shape[0])):
-        local[i] = 0.0
-
-
-@kernel()
 def _whole(width: int) -> Any:
     """Entries of a row, in a form that shows the compiler that they are a multiple of :data:`PAD`."""
     # Unsigned indices: numba then leaves out Python's wrap-around of negative ones, which no vector loop survives.
@@ -66,15 +44,15 @@ def _four_dots(values: Any, entry: Any, count: Any, local: Any) -> Any:
 @kernel(parallel=True)
 def groups_times_weights(layout: Any, values: Any, scale: Any, lattice: Any, dose: Any) -> None:
     """Add A·w (w on the flattened lattice) to the dose of every voxel; ``layout``: :attr:`GroupLayout.arrays`."""
-    order, voxel_pointer, run_pointer, run_start, run_length, group_width, entry_pointer, share_pointer = layout
-    widest = _widest(group_width)
+    order, voxel_pointer, bixel_pointer, bixel, entry_pointer, share_pointer = layout
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     for share in prange(share_pointer.shape[0] - 1):
-        buffer = np.empty(widest, dtype=np.float32)
+        local = np.empty(lattice.shape[0] + PAD, dtype=np.float32)
         for g in range(share_pointer[share], share_pointer[share + 1]):
-            local = buffer[: group_width[g]]
-            _gather((run_pointer[g], run_pointer[g + 1]), run_start, run_length, lattice, local)
-            entry, count = np.uintp(entry_pointer[g]), _whole(group_width[g])
+            count, at = _whole(bixel_pointer[g + 1] - bixel_pointer[g]), np.uintp(bixel_pointer[g])
+            for i in range(count):
+                local[i] = lattice[np.uintp(bixel[at + i])]
+            entry = np.uintp(entry_pointer[g])
             place, last = np.uintp(voxel_pointer[g]), np.uintp(voxel_pointer[g + 1])
             while place + three < last:
                 t0, t1, t2, t3 = _four_dots(values, entry, count, local)
@@ -106,15 +84,16 @@ def _add_four(values: Any, entry: Any, count: Any, g: Any, local: Any) -> None:
 @kernel(parallel=True)
 def groups_transposed(layout: Any, values: Any, scale: Any, voxel_values: Any, partial: Any) -> None:
     """Aᵀ·g on the flattened lattice, shape (shares, cells), double precision; within a group single precision."""
-    order, voxel_pointer, run_pointer, run_start, run_length, group_width, entry_pointer, share_pointer = layout
-    widest = _widest(group_width)
+    order, voxel_pointer, bixel_pointer, bixel, entry_pointer, share_pointer = layout
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     for share in prange(share_pointer.shape[0] - 1):
-        buffer = np.empty(widest, dtype=np.float32)
+        local = np.empty(partial.shape[1] + PAD, dtype=np.float32)
+        total = partial[share]
         for g in range(share_pointer[share], share_pointer[share + 1]):
-            local = buffer[: group_width[g]]
-            local[:] = 0.0
-            entry, count = np.uintp(entry_pointer[g]), _whole(group_width[g])
+            count, at = _whole(bixel_pointer[g + 1] - bixel_pointer[g]), np.uintp(bixel_pointer[g])
+            for i in range(count):
+                local[i] = 0.0
+            entry = np.uintp(entry_pointer[g])
             place, last = np.uintp(voxel_pointer[g]), np.uintp(voxel_pointer[g + 1])
             while place + three < last:
                 g0 = voxel_values[np.uintp(order[place])] * scale[place]
@@ -130,12 +109,8 @@ def groups_transposed(layout: Any, values: Any, scale: Any, voxel_values: Any, p
                     local[i] += np.float32(values[entry + i]) * value
                 place += one
                 entry += count
-            at = np.uintp(0)
-            for run in range(run_pointer[g], run_pointer[g + 1]):
-                start = np.uintp(run_start[run])
-                for i in range(np.uintp(run_length[run])):
-                    partial[np.uintp(share), start + i] += local[at + i]
-                at += np.uintp(run_length[run])
+            for i in range(count):
+                total[np.uintp(bixel[at + i])] += local[i]
 
 
 @kernel(parallel=True)
@@ -143,13 +118,19 @@ def dense_times(values: Any, weights: Any, found: Any) -> None:
     """Product of a dense array (rows, columns) with ``weights``; columns a multiple of :data:`PAD`."""
     rows, count = values.shape[0], _whole(values.shape[1])
     flat = values.reshape(values.size)
+    one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     for share in prange(SHARES):
-        for row in range(np.uintp(share * rows // SHARES), np.uintp((share + 1) * rows // SHARES)):
-            entry = row * count
+        row, last = np.uintp(share * rows // SHARES), np.uintp((share + 1) * rows // SHARES)
+        while row + three < last:
+            t0, t1, t2, t3 = _four_dots(flat, row * count, count, weights)
+            found[row], found[row + one], found[row + two], found[row + three] = t0, t1, t2, t3
+            row += four
+        while row < last:
             total = np.float32(0.0)
             for i in range(count):
-                total += flat[entry + i] * weights[i]
+                total += flat[row * count + i] * weights[i]
             found[row] = total
+            row += one
 
 
 @kernel(parallel=True)
@@ -157,9 +138,16 @@ def dense_transposed(values: Any, row_values: Any, partial: Any) -> None:
     """Transpose of :func:`dense_times`; ``partial`` (shares, columns), zeros on entry."""
     rows, count = values.shape[0], _whole(values.shape[1])
     flat = values.reshape(values.size)
+    one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     for share in prange(SHARES):
         local = partial[share]
-        for row in range(np.uintp(share * rows // SHARES), np.uintp((share + 1) * rows // SHARES)):
-            entry, value = row * count, row_values[row]
+        row, last = np.uintp(share * rows // SHARES), np.uintp((share + 1) * rows // SHARES)
+        while row + three < last:
+            g = row_values[row], row_values[row + one], row_values[row + two], row_values[row + three]
+            _add_four(flat, row * count, count, g, local)
+            row += four
+        while row < last:
+            value = row_values[row]
             for i in range(count):
-                local[i] += flat[entry + i] * value
+                local[i] += flat[row * count + i] * value
+            row += one

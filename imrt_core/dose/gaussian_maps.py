@@ -63,20 +63,21 @@ class GaussianMaps:
         maps = np.empty(self.shape, dtype=np.float32)
         start = 0
         for u, v in zip(self.across_u, self.across_v, strict=True):
+            found = (v @ weights) @ u.transpose(0, 2, 1)
             stop = start + v.shape[1] * u.shape[1]
-            for n in range(len(self.components)):
-                maps[start:stop, n] = (v[n] @ weights @ u[n].T).ravel()
+            maps[start:stop] = found.reshape(len(self.components), -1).T
             start = stop
         return maps
 
     def gather(self, maps: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the transpose of :meth:`spread`: lattice values (nv, nu)."""
         total = np.zeros((self.across_v[0].shape[2], self.across_u[0].shape[2]))
+        single = maps.T.astype(np.float32)
         start = 0
         for u, v in zip(self.across_u, self.across_v, strict=True):
             stop = start + v.shape[1] * u.shape[1]
-            for n in range(len(self.components)):
-                total += v[n].T @ maps[start:stop, n].reshape(v.shape[1], u.shape[1]) @ u[n]
+            on_level = single[:, start:stop].reshape(len(self.components), v.shape[1], u.shape[1])
+            total += (v.transpose(0, 2, 1) @ (on_level @ u)).sum(axis=0)
             start = stop
         return total
 

@@ -8,6 +8,7 @@ voxel's own, bixels of the group beyond it hold 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from .beam_state import sort_by_key
 from .lattice import Lattice
 
 #: Voxels of one group differ in reach by at most this part of a bixel.
-REACH_STEP = 0.25
+REACH_STEP = 0.5
+#: Side of the cells in bixels where every voxel has its own reach.
+CELL_OF_REACH = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,20 +35,17 @@ class GroupLayout:
     ----------
     order : ndarray of int32
         Rows of the matrix, group after group.
-    voxel_pointer, run_pointer, entry_pointer : ndarray of int64, shape (groups + 1,)
-        Where the voxels (in ``order``), runs and entries of each group begin.
-    run_start, run_length : ndarray of int32
-        Each run's first cell in the flattened lattice, and its number of cells.
-    group_width : ndarray of int32, shape (groups,)
-        Entries per voxel, padded.
+    voxel_pointer, bixel_pointer, entry_pointer : ndarray of int64, shape (groups + 1,)
+        Where the voxels (in ``order``), bixels and entries of each group begin.
+    bixel : ndarray of uint16 or int32
+        Cells of the flattened lattice, group after group, ascending. Padded: the last one of a group is repeated, with
+        entries of 0.
     """
 
     order: NDArray[np.int32]
     voxel_pointer: NDArray[np.int64]
-    run_pointer: NDArray[np.int64]
-    run_start: NDArray[np.int32]
-    run_length: NDArray[np.int32]
-    group_width: NDArray[np.int32]
+    bixel_pointer: NDArray[np.int64]
+    bixel: NDArray[np.uint16] | NDArray[np.int32]
     entry_pointer: NDArray[np.int64]
 
     @property
@@ -53,7 +53,7 @@ class GroupLayout:
         """Bytes of all arrays."""
         return sum(array.nbytes for array in self.arrays[:-1])
 
-    @property
+    @cached_property
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """Arguments of the kernels: the fields in their order, and where the groups of each share begin.
 
@@ -61,8 +61,7 @@ class GroupLayout:
         """
         wanted = self.entry_pointer[-1] * np.arange(products.SHARES + 1) // products.SHARES
         shares = np.searchsorted(self.entry_pointer, wanted).astype(np.int64)
-        runs = self.run_pointer, self.run_start, self.run_length
-        return self.order, self.voxel_pointer, *runs, self.group_width, self.entry_pointer, shares
+        return self.order, self.voxel_pointer, self.bixel_pointer, self.bixel, self.entry_pointer, shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +106,12 @@ class StoredGroups:
         """Return the stored entries as a dense array (voxels, cells of the lattice)."""
         found = np.zeros((voxels, cells), dtype=np.float32)
         layout = self.layout
-        for g, width in enumerate(layout.group_width):
+        for g in range(len(layout.voxel_pointer) - 1):
             rows = slice(layout.voxel_pointer[g], layout.voxel_pointer[g + 1])
-            runs = range(layout.run_pointer[g], layout.run_pointer[g + 1])
-            at = np.concatenate([layout.run_start[r] + np.arange(layout.run_length[r]) for r in runs])
-            block = self.values[layout.entry_pointer[g] : layout.entry_pointer[g + 1]].reshape(-1, width)
-            found[np.ix_(layout.order[rows], at)] = block[:, : len(at)] * self.scale[rows, None]
+            at = layout.bixel[layout.bixel_pointer[g] : layout.bixel_pointer[g + 1]]
+            block = self.values[layout.entry_pointer[g] : layout.entry_pointer[g + 1]].reshape(-1, len(at))
+            # Added, not assigned: padding repeats a bixel.
+            np.add.at(found, np.ix_(layout.order[rows], at), block * self.scale[rows, None])
         return found
 
 
@@ -128,11 +127,14 @@ class Reach:
         Class of each voxel; negative where nothing is stored.
     class_mm : ndarray of float64, shape (classes,)
         What the groups of a class store, from the centre of the cell.
+    cell_mm : float
+        Side of the cells.
     """
 
     per_voxel_mm: NDArray[np.float32]
     number: NDArray[np.int32]
     class_mm: NDArray[np.float64]
+    cell_mm: float
 
 
 def stored_radius_mm(cutoff_mm: float, bixel_mm: float) -> float:
@@ -149,13 +151,13 @@ def reach_of_cutoff(cutoff_mm: float, voxels: int, lattice: Lattice) -> Reach:
     """One reach for all voxels: bixels whose centre lies within the cutoff, and half a cell's diagonal more."""
     everywhere = np.full(voxels, np.inf, dtype=np.float32)
     radius = stored_radius_mm(cutoff_mm, lattice.width_mm)
-    return Reach(everywhere, np.zeros(voxels, dtype=np.int32), np.array([radius]))
+    return Reach(everywhere, np.zeros(voxels, dtype=np.int32), np.array([radius]), cell_mm(lattice.width_mm))
 
 
 def reach_of_voxels(
     reach_mm: NDArray[np.float32], u_mm: NDArray[np.float32], v_mm: NDArray[np.float32], lattice: Lattice
 ) -> tuple[Reach, int]:
-    """A reach for every voxel: bixels whose centre lies within it; also returns how many entries that is."""
+    """Return a reach for every voxel (bixels whose centre lies within it) and how many entries that makes."""
     step = REACH_STEP * lattice.width_mm
     lowest = float(reach_mm.min(initial=0.0 if not len(reach_mm) else np.inf))
     number = np.ceil((reach_mm - lowest) / step).astype(np.int32)
@@ -164,7 +166,8 @@ def reach_of_voxels(
     # A hair more than exact arithmetic needs, so that no bixel on a circle is lost to rounding.
     class_mm = lowest + step * np.arange(int(number.max(initial=0)) + 1) + 1e-3
     number[within == 0] = -1
-    return Reach(reach_mm, number, class_mm + cell_mm(lattice.width_mm) / np.sqrt(2)), int(within.sum())
+    side = CELL_OF_REACH * lattice.width_mm
+    return Reach(reach_mm, number, class_mm + side / np.sqrt(2), side), int(within.sum())
 
 
 def stored_groups(
@@ -222,11 +225,12 @@ def _layout(
     u_mm: NDArray[np.float32], v_mm: NDArray[np.float32], lattice: Lattice, reach: Reach
 ) -> tuple[GroupLayout, int]:
     """Sort voxels into groups; also returns the number of bixels, summed over voxels."""
-    width, side = lattice.width_mm, cell_mm(lattice.width_mm)
+    width, side = lattice.width_mm, reach.cell_mm
     nv, nu = lattice.fluence.shape
     classes = len(reach.class_mm)
     margin = int(np.ceil(float(reach.class_mm[-1]) / side)) + 1
-    shape = np.array([2 * nv + 2 * margin, 2 * nu + 2 * margin], dtype=np.int64)
+    per_bixel = round(width / side)
+    shape = np.array([per_bixel * nv + 2 * margin, per_bixel * nu + 2 * margin], dtype=np.int64)
     cell = np.array([lattice.first[0] * width - margin * side, lattice.first[1] * width - margin * side, side])
     number = np.empty(len(u_mm), dtype=np.int32)
     cells.group_keys(u_mm, v_mm, reach.number, classes, shape, cell, number)
@@ -235,19 +239,17 @@ def _layout(
     sort_by_key(number, start, order)
     key = np.flatnonzero(np.diff(start))
     voxels = start[key + 1] - start[key]
-    runs, size = (np.empty(len(key), dtype=np.int32) for _ in range(2))
+    size = np.empty(len(key), dtype=np.int32)
     place = lattice.row_span, width, lattice.first
-    cells.group_sizes(key, shape, cell, reach.class_mm, *place, runs, size)
+    cells.group_sizes(key, shape, cell, reach.class_mm, *place, size)
     kept = size > 0
     order = order[np.repeat(kept, voxels)]
-    key, voxels, runs, size = key[kept], voxels[kept], runs[kept], size[kept]
-    group_width = -(-size // products.PAD) * products.PAD
+    key, voxels, size = key[kept], voxels[kept], size[kept]
+    padded = -(-size // products.PAD) * products.PAD
     voxel_pointer = np.concatenate([[0], np.cumsum(voxels)])
-    entry_pointer = np.concatenate([[0], np.cumsum(voxels * group_width)])
-    run_pointer = np.concatenate([[0], np.cumsum(runs, dtype=np.int64)])
-    run_start, run_length = (np.empty(int(run_pointer[-1]), dtype=np.int32) for _ in range(2))
-    cells.group_runs(
-        key, shape, cell, reach.class_mm, place[0], nu, width, lattice.first, run_pointer, run_start, run_length
-    )
-    layout = GroupLayout(order, voxel_pointer, run_pointer, run_start, run_length, group_width, entry_pointer)
-    return layout, int(np.sum(voxels * size))
+    entry_pointer = np.concatenate([[0], np.cumsum(voxels * padded)])
+    bixel_pointer = np.concatenate([[0], np.cumsum(padded, dtype=np.int64)])
+    kind = np.uint16 if lattice.fluence.size <= 2**16 else np.int32
+    bixel: NDArray[Any] = np.empty(int(bixel_pointer[-1]), dtype=kind)
+    cells.group_bixels(key, shape, cell, reach.class_mm, place[0], nu, width, lattice.first, bixel_pointer, bixel)
+    return GroupLayout(order, voxel_pointer, bixel_pointer, bixel, entry_pointer), int(np.sum(voxels * size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,6 +94,7 @@ class MapGroups:
         table = self.first.nbytes + self.pointer.nbytes + self.node.nbytes + self.change.nbytes
         return self.order.nbytes + table + self.slots.nbytes
 
+    @cached_property
     def _shares(self) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
         """Where the groups of each share begin, the first node that each reaches, and how many it reaches at most."""
         wanted = self.pointer[-1] * np.arange(kernels.SHARES + 1) // kernels.SHARES
@@ -106,24 +108,24 @@ class MapGroups:
                 window = max(window, int(nodes.max() - nodes.min()) + 2)
         return pointer, start, window
 
+    @property
+    def _arrays(self) -> tuple[NDArray[Any], ...]:
+        """Arguments of the kernels."""
+        return self.order, self.first, self.pointer, self.node, self.change, *self._shares[:2]
+
     def add_dose(self, maps: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add what maps (nodes, components) give to voxels."""
-        pointer, start, _ = self._shares()
-        kernels.add_map_groups(maps, self._arrays(pointer, start), self.slots, dose)
+        kernels.add_map_groups(maps, self._arrays, self.slots, dose)
 
     def gather(self, voxel_values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float64]:
         """Return the transpose of :meth:`add_dose`: maps of ``shape`` (nodes, components)."""
-        pointer, start, window = self._shares()
+        _, start, window = self._shares
         partial = np.zeros((kernels.SHARES, window, shape[1]))
-        kernels.gather_map_groups(voxel_values, self._arrays(pointer, start), self.slots, partial)
+        kernels.gather_map_groups(voxel_values, self._arrays, self.slots, partial)
         maps = np.zeros(shape)
         for begin, part in zip(start, partial, strict=True):
             maps[begin : begin + window] += part[: shape[0] - begin]
         return maps
-
-    def _arrays(self, share_pointer: NDArray[np.int64], share_node: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
-        """Arguments of the kernels."""
-        return self.order, self.first, self.pointer, self.node, self.change, share_pointer, share_node
 
 
 def map_groups(maps: Maps, seen: SeenVoxels) -> MapGroups:
