@@ -123,7 +123,7 @@ def _largest(row: Any) -> Any:
 @kernel()
 def _runs(bixels: Any, columns: int, runs: Any) -> int:
     """Row, first and last + 1 column of the runs of a group's bixels; returns how many they are."""
-    count, before = 0, -2
+    count, before = 0, np.int64(-2)
     for n in range(bixels.shape[0]):
         bixel = np.int64(bixels[n])
         if bixel == before:

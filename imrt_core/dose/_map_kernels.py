@@ -226,59 +226,69 @@ def add_map_groups(maps: Any, layout: Any, slots: Any, dose: Any) -> None:
 
 
 @kernel()
-def _to_nodes(maps: Any, start: int, at: int, below: int, c: Any, p0: float, p1: float, p2: float, p3: float) -> None:
-    """Transpose of :func:`_bilinear`."""
-    if at >= 0:
-        near, far, one = np.uintp(at - start), np.uintp(below - start), np.uintp(1)
-        maps[near, c] += p0 - p1 - p2 + p3
-        maps[near + one, c] += p1 - p3
-        maps[far, c] += p2 - p3
-        maps[far + one, c] += p3
+def _to_nodes(maps: Any, lower: int, below: int, c: Any, p: Any) -> None:
+    """Transpose of :func:`_bilinear`; ``maps`` begin at the share's first node."""
+    near, far, one = np.uintp(lower), np.uintp(below), np.uintp(1)
+    p0, p1, p2, p3 = p
+    maps[near, c] += p0 - p1 - p2 + p3
+    maps[near + one, c] += p1 - p3
+    maps[far, c] += p2 - p3
+    maps[far + one, c] += p3
+
+
+@kernel()
+def _sums(flat: Any, values: Any, at: Any, stride: Any, amplitude_at: Any, count: Any) -> Any:
+    """Return the sums over a group of value · amplitude times 1, x, y, x·y, and the same times z."""
+    p0, p1, p2, p3 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    r0, r1, r2, r3 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+    y_at, z_at = at + stride, at + stride + stride
+    for i in range(count):
+        x, y, z = flat[at + i], flat[y_at + i], flat[z_at + i]
+        value = values[i] * flat[amplitude_at + i]
+        upper = z * value
+        vx, ux = value * x, upper * x
+        p0 += value
+        p1 += vx
+        p2 += value * y
+        p3 += vx * y
+        r0 += upper
+        r1 += ux
+        r2 += upper * y
+        r3 += ux * y
+    return p0, p1, p2, p3, r0, r1, r2, r3
 
 
 @kernel(parallel=True)
 def gather_map_groups(values: Any, layout: Any, slots: Any, partial: Any) -> None:
     """Transpose of :func:`add_map_groups`: voxel values to maps, ``partial`` (shares, nodes, components).
 
-    Each share has partial maps of its own, of the nodes that it reaches. Double precision; within a group single.
+    Each share has partial maps of its own, of the nodes that it reaches, in single precision; the caller adds them.
     """
     order, first, pointer, node, change, share_pointer, share_node = layout
     longest, stride = _longest(pointer), np.uintp(slots.shape[1])
     flat = slots.reshape(slots.size)
-    two = np.uintp(2)
+    one = np.uintp(1)
     for share in prange(share_pointer.shape[0] - 1):
         buffer = np.zeros(longest, dtype=np.float32)
         maps, start = partial[share], share_node[share]
         for group in range(share_pointer[share], share_pointer[share + 1]):
             g = np.uintp(group)
             begin = np.uintp(pointer[g])
-            count = np.uintp(LANES) * (np.uintp(pointer[g + np.uintp(1)] - pointer[g]) // np.uintp(LANES))
+            count = np.uintp(LANES) * (np.uintp(pointer[g + one] - pointer[g]) // np.uintp(LANES))
             place = np.uintp(first[g])
-            voxels = np.uintp(first[g + np.uintp(1)]) - place
+            voxels = np.uintp(first[g + one]) - place
             for i in range(voxels):
                 buffer[i] = values[np.uintp(order[place + i])]
             for i in range(voxels, count):
                 buffer[i] = 0.0
             su, ou, sv, ov = change[g, 0], change[g, 1], change[g, 2], change[g, 3]
             for c in range(np.uintp(partial.shape[2])):
-                p0, p1, p2, p3 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-                r0, r1, r2, r3 = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
-                x_at, y_at, z_at = begin, begin + stride, begin + two * stride
-                a_at = begin + (c + np.uintp(3)) * stride
-                for i in range(count):
-                    x, y, z = flat[x_at + i], flat[y_at + i], flat[z_at + i]
-                    value = buffer[i] * flat[a_at + i]
-                    upper = z * value
-                    vx, ux = value * x, upper * x
-                    p0 += value
-                    p1 += vx
-                    p2 += value * y
-                    p3 += vx * y
-                    r0 += upper
-                    r1 += ux
-                    r2 += upper * y
-                    r3 += ux * y
-                q1, q2 = ou * r0 + su * r1, ov * r0 + sv * r2
-                q3 = ou * ov * r0 + su * ov * r1 + sv * ou * r2 + su * sv * r3
-                _to_nodes(maps, start, node[g, 0], node[g, 1], c, p0 - r0, p1 - r1, p2 - r2, p3 - r3)
-                _to_nodes(maps, start, node[g, 2], node[g, 3], c, r0, q1, q2, q3)
+                amplitude_at = begin + (c + np.uintp(3)) * stride
+                p0, p1, p2, p3, r0, r1, r2, r3 = _sums(flat, buffer, begin, stride, amplitude_at, count)
+                if node[g, 0] >= 0:
+                    lower = p0 - r0, p1 - r1, p2 - r2, p3 - r3
+                    _to_nodes(maps, node[g, 0] - start, node[g, 1] - start, c, lower)
+                if node[g, 2] >= 0:
+                    q1, q2 = ou * r0 + su * r1, ov * r0 + sv * r2
+                    q3 = ou * q2 + su * (ov * r1 + sv * r3)
+                    _to_nodes(maps, node[g, 2] - start, node[g, 3] - start, c, (r0, q1, q2, q3))

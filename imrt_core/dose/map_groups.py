@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,28 +13,8 @@ from imrt_core.machine import BeamModel
 
 from . import _map_kernels as kernels
 from .beam_state import BeamState, sort_by_key
-
-
-class Maps(Protocol):
-    """Operator from lattice weights to maps, and its transpose: Gaussian maps and tail maps."""
-
-    components: tuple[int, ...]
-    levels: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of the array of all maps: (nodes, components)."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the operator."""
-
-    def spread(self, lattice: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the maps of lattice weights (nv, nu): shape (nodes, components)."""
-
-    def gather(self, maps: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the transpose of :meth:`spread`: lattice values (nv, nu)."""
+from .gaussian_maps import GaussianMaps
+from .tail_maps import TailMaps
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +100,7 @@ class MapGroups:
     def gather(self, voxel_values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float64]:
         """Return the transpose of :meth:`add_dose`: maps of ``shape`` (nodes, components)."""
         _, start, window = self._shares
-        partial = np.zeros((kernels.SHARES, window, shape[1]))
+        partial = np.zeros((kernels.SHARES, window, shape[1]), dtype=np.float32)
         kernels.gather_map_groups(voxel_values, self._arrays, self.slots, partial)
         maps = np.zeros(shape)
         for begin, part in zip(start, partial, strict=True):
@@ -128,7 +108,7 @@ class MapGroups:
         return maps
 
 
-def map_groups(maps: Maps, seen: SeenVoxels) -> MapGroups:
+def map_groups(maps: GaussianMaps | TailMaps, seen: SeenVoxels) -> MapGroups:
     """Sort voxels by the nodes that they read."""
     nodes = maps.shape[0]
     place = maps.levels, maps.scale, seen.u_mm, seen.v_mm, seen.log_scale
