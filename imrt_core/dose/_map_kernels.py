@@ -23,6 +23,8 @@ SHARES = 16
 LANES = 8
 #: How much a key leaves for the upper level's cell beside what the lower one's implies, along each axis.
 _BESIDE = 4
+#: Keys for every node: the upper cells beside it, and one for voxels that are on the upper level's map only.
+KEYS = _BESIDE * _BESIDE + 1
 
 
 @kernel()
@@ -74,7 +76,7 @@ def add_map(maps: Any, levels: Any, scale: Any, u: Any, v: Any, log_scale: Any, 
 
 @kernel(parallel=True)
 def map_keys(levels: Any, scale: Any, u: Any, v: Any, log_scale: Any, nodes: int, key: Any) -> None:
-    """Key of the nodes that every voxel reads; −1 where it is on no map. There are ``2 · 16 · nodes`` keys."""
+    """Key of the nodes that every voxel reads; −1 where it is on no map. There are :data:`KEYS` per node."""
     for n in prange(key.shape[0]):
         k = _level_of(scale, levels, log_scale[n])[0]
         above = k + np.uintp(1)
@@ -94,7 +96,7 @@ def map_keys(levels: Any, scale: Any, u: Any, v: Any, log_scale: Any, nodes: int
             under = np.int64(np.floor(down) - np.floor(top)) + 1
             key[n] = (_node(levels, k, i, j) * _BESIDE + under) * _BESIDE + beside
         elif on_upper:
-            key[n] = (nodes + _node(levels, above, np.floor(across), np.floor(down))) * _BESIDE * _BESIDE
+            key[n] = nodes * _BESIDE * _BESIDE + _node(levels, above, np.floor(across), np.floor(down))
 
 
 @kernel(parallel=True)

@@ -89,19 +89,19 @@ class MapGroups:
         return pointer, start, window
 
     @property
-    def _arrays(self) -> tuple[NDArray[Any], ...]:
+    def arrays(self) -> tuple[NDArray[Any], ...]:
         """Arguments of the kernels."""
         return self.order, self.first, self.pointer, self.node, self.change, *self._shares[:2]
 
     def add_dose(self, maps: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add what maps (nodes, components) give to voxels."""
-        kernels.add_map_groups(maps, self._arrays, self.slots, dose)
+        kernels.add_map_groups(maps, self.arrays, self.slots, dose)
 
     def gather(self, voxel_values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float64]:
         """Return the transpose of :meth:`add_dose`: maps of ``shape`` (nodes, components)."""
         _, start, window = self._shares
         partial = np.zeros((kernels.SHARES, window, shape[1]), dtype=np.float32)
-        kernels.gather_map_groups(voxel_values, self._arrays, self.slots, partial)
+        kernels.gather_map_groups(voxel_values, self.arrays, self.slots, partial)
         maps = np.zeros(shape)
         for begin, part in zip(start, partial, strict=True):
             maps[begin : begin + window] += part[: shape[0] - begin]
@@ -114,7 +114,7 @@ def map_groups(maps: GaussianMaps | TailMaps, seen: SeenVoxels) -> MapGroups:
     place = maps.levels, maps.scale, seen.u_mm, seen.v_mm, seen.log_scale
     key = np.empty(len(seen.u_mm), dtype=np.int32)
     kernels.map_keys(*place, nodes, key)
-    start = np.zeros(32 * nodes + 1, dtype=np.int64)
+    start = np.zeros(kernels.KEYS * nodes + 1, dtype=np.int64)
     order = np.empty(int(np.count_nonzero(key >= 0)), dtype=np.int32)
     sort_by_key(key, start, order)
     occupied = np.flatnonzero(np.diff(start))
