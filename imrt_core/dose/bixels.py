@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,19 +59,19 @@ class Bixels:
         """BLD X and Y of the centres on the isocentre plane, shape (n, 2)."""
         return np.asarray((self.index + 0.5) * self.width_mm + self.offset_mm)
 
-    @property
+    @cached_property
     def lower(self) -> tuple[int, int]:
         """Smallest (iu, iv)."""
         iu, iv = self.index.min(axis=0)
         return int(iu), int(iv)
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int]:
         """Columns and rows of the lattice that holds all bixels: (nu, nv)."""
         nu, nv = self.index.max(axis=0) - self.index.min(axis=0) + 1
         return int(nu), int(nv)
 
-    @property
+    @cached_property
     def lattice_position(self) -> NDArray[np.int64]:
         """Position of each bixel in the flattened lattice ``[iv, iu]``, shape (n,)."""
         shifted = self.index.astype(np.int64) - self.lower

@@ -11,14 +11,11 @@ component, at a field edge (a node distance of h gives h²/8 of the edge's curva
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numba import prange
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from imrt_core._numba import kernel
 from imrt_core.machine import BeamModel
 
 from .beam_state import BeamState
@@ -29,8 +26,6 @@ NODES_PER_WIDTH = 4.0
 LEVEL_STEP = 0.25
 #: Gaussians end after this many widths.
 REACH_WIDTHS = 4.5
-#: Blocks of voxels with a partial sum of their own in Aᵀ·g; fixed, so that sums do not depend on threads.
-_BLOCKS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +63,21 @@ class GaussianMaps:
         maps = np.empty(self.shape, dtype=np.float32)
         start = 0
         for u, v in zip(self.across_u, self.across_v, strict=True):
+            found = (v @ weights) @ u.transpose(0, 2, 1)
             stop = start + v.shape[1] * u.shape[1]
-            for n in range(len(self.components)):
-                maps[start:stop, n] = (v[n] @ weights @ u[n].T).ravel()
+            maps[start:stop] = found.reshape(len(self.components), -1).T
             start = stop
         return maps
 
     def gather(self, maps: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the transpose of :meth:`spread`: lattice values (nv, nu)."""
         total = np.zeros((self.across_v[0].shape[2], self.across_u[0].shape[2]))
+        single = maps.T.astype(np.float32)
         start = 0
         for u, v in zip(self.across_u, self.across_v, strict=True):
             stop = start + v.shape[1] * u.shape[1]
-            for n in range(len(self.components)):
-                total += v[n].T @ maps[start:stop, n].reshape(v.shape[1], u.shape[1]) @ u[n]
+            on_level = single[:, start:stop].reshape(len(self.components), v.shape[1], u.shape[1])
+            total += (v.transpose(0, 2, 1) @ (on_level @ u)).sum(axis=0)
             start = stop
         return total
 
@@ -89,32 +85,6 @@ class GaussianMaps:
     def nbytes(self) -> int:
         """Bytes of the operator."""
         return sum(array.nbytes for array in (*self.across_u, *self.across_v))
-
-    def add_dose(
-        self,
-        lattice: NDArray[np.float32],
-        u_mm: NDArray[np.float32],
-        v_mm: NDArray[np.float32],
-        log_scale: NDArray[np.float32],
-        amplitude: NDArray[np.float32],
-        dose: NDArray[np.float32],
-    ) -> None:
-        """Add what lattice weights (nv, nu) give to voxels."""
-        add_map(self.spread(lattice), self.levels, self.scale, u_mm, v_mm, log_scale, amplitude, dose)
-
-    def backproject(
-        self,
-        voxel_values: NDArray[np.float32],
-        u_mm: NDArray[np.float32],
-        v_mm: NDArray[np.float32],
-        log_scale: NDArray[np.float32],
-        amplitude: NDArray[np.float32],
-        shape: tuple[int, ...],
-    ) -> NDArray[np.float64]:
-        """Return the transpose of :meth:`add_dose`: values on a lattice of ``shape`` (nv, nu)."""
-        partial = np.zeros((_BLOCKS, *self.shape))
-        gather_map(voxel_values, self.levels, self.scale, u_mm, v_mm, log_scale, amplitude, partial)
-        return self.gather(partial.sum(axis=0)).reshape(shape)
 
 
 def gaussian_maps(
@@ -162,73 +132,3 @@ def gaussian_maps(
         levels[level, 2:] = 1 / step, rows, columns, begin
         begin += rows * columns
     return GaussianMaps(components, tuple(across[0]), tuple(across[1]), levels, np.array([low_scale, level_step]))
-
-
-@kernel()
-def _level_of(scale: Any, levels: Any, log_scale: float) -> Any:
-    """Return the lower level and the fraction of the way to the next."""
-    z = (log_scale - scale[0]) / scale[1]
-    z = min(max(z, 0.0), levels.shape[0] - 1.0)
-    k = min(int(z), levels.shape[0] - 2)
-    # Unsigned: numba then leaves out Python's wrap-around of negative indices, here and below.
-    return np.uintp(k), np.float32(z - k)
-
-
-@kernel()
-def _place(levels: Any, k: Any, u: float, v: float) -> Any:
-    """Return whether a point is on a level's map, the flat index of its lower node, of the next row, the fractions."""
-    x = (u - levels[k, np.uintp(0)]) * levels[k, np.uintp(2)]
-    y = (v - levels[k, np.uintp(1)]) * levels[k, np.uintp(2)]
-    columns = levels[k, np.uintp(4)]
-    if not (0.0 <= x < columns - 1 and 0.0 <= y < levels[k, np.uintp(3)] - 1):
-        return False, np.uintp(0), np.uintp(0), np.float32(0.0), np.float32(0.0)
-    j, i = np.floor(y), np.floor(x)
-    at = levels[k, np.uintp(5)] + j * columns + i
-    return True, np.uintp(at), np.uintp(at + columns), np.float32(y - j), np.float32(x - i)
-
-
-@kernel(parallel=True)
-def add_map(maps: Any, levels: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, dose: Any) -> None:
-    """Add Σ amplitude × interpolated map to the dose of every voxel; ``amplitude`` (voxels, components)."""
-    one = np.uintp(1)
-    for n in prange(dose.shape[0]):
-        k, upper = _level_of(scale, levels, log_scale[n])
-        total = np.float32(0.0)
-        for level in range(2):
-            on_map, at, below, fy, fx = _place(levels, k + np.uintp(level), u[n], v[n])
-            if on_map:
-                part = np.float32(0.0)
-                for c in range(maps.shape[1]):
-                    near = maps[at, c] + fx * (maps[at + one, c] - maps[at, c])
-                    far = maps[below, c] + fx * (maps[below + one, c] - maps[below, c])
-                    part += amplitude[n, c] * (near + fy * (far - near))
-                total += part * (upper if level else np.float32(1.0) - upper)
-        dose[n] += total
-
-
-@kernel(parallel=True)
-def gather_map(
-    values: Any, levels: Any, scale: Any, u: Any, v: Any, log_scale: Any, amplitude: Any, partial: Any
-) -> None:
-    """Transpose of :func:`add_map`: voxel values to maps, shape (blocks, nodes, components), double precision.
-
-    Each block of voxels has maps of its own, summed afterwards in order: the same result on any number of threads.
-    """
-    blocks = partial.shape[0]
-    count = values.shape[0]
-    one = np.uintp(1)
-    for block in prange(blocks):
-        maps = partial[block]
-        for n in range(block * count // blocks, (block + 1) * count // blocks):
-            k, upper = _level_of(scale, levels, log_scale[n])
-            for level in range(2):
-                on_map, at, below, fy, fx = _place(levels, k + np.uintp(level), u[n], v[n])
-                if on_map:
-                    part = values[n] * (upper if level else np.float32(1.0) - upper)
-                    for c in range(maps.shape[1]):
-                        value = part * amplitude[n, c]
-                        near, far = value * (1 - fy), value * fy
-                        maps[at, c] += near * (1 - fx)
-                        maps[at + one, c] += near * fx
-                        maps[below, c] += far * (1 - fx)
-                        maps[below + one, c] += far * fx

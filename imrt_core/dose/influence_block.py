@@ -17,8 +17,15 @@ from ._influence_kernels import kernel_widths
 from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .bixels import Bixels
 from .gaussian_maps import GaussianMaps, gaussian_maps
-from .influence_groups import Lattice, StoredGroups, stored_groups, stored_radius_mm
-from .influence_runs import StoredRuns, stored_runs
+from .influence_groups import (
+    StoredGroups,
+    reach_of_cutoff,
+    reach_of_voxels,
+    stored_groups,
+    stored_radius_mm,
+)
+from .lattice import Lattice
+from .map_groups import MapGroups, map_groups, seen_voxels
 from .tail_maps import TailMaps, tail_maps
 
 #: How entries are kept; see :mod:`imrt_core.dose.influence`.
@@ -30,11 +37,23 @@ STORED_WIDTHS = 3.5
 
 @dataclass(frozen=True, eq=False)
 class WideComponents:
-    """Components that are applied through maps: the operator, and width scale and amplitude of every voxel."""
+    """Components that are applied through maps: the operator, and the voxels that read it."""
 
     maps: GaussianMaps | TailMaps
-    log_scale: NDArray[np.float32]
-    amplitude: NDArray[np.float32]
+    voxels: MapGroups
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything that products read."""
+        return self.maps.nbytes + self.voxels.nbytes
+
+    def add_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
+        """Add what fluence on the lattice gives to voxels."""
+        self.voxels.add_dose(self.maps.spread(lattice), dose)
+
+    def backproject(self, voxel_values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the transpose of :meth:`add_dose`: values on the lattice."""
+        return self.maps.gather(self.voxels.gather(voxel_values, self.maps.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +68,17 @@ class BeamBlock:
         Its columns, in order.
     fluence : ndarray, shape (nv, nu)
         Primary fluence on the bixel lattice, zero where there is no bixel.
-    stored : StoredRuns or StoredGroups
+    stored : StoredGroups
         Entries.
     wide : tuple of WideComponents
         What is not stored.
-    u_mm, v_mm : ndarray of float32, shape (voxels,)
-        Where each voxel projects on the isocentre plane, BLD X and Y.
     """
 
     beam: BeamGeometry
     bixels: Bixels
     fluence: NDArray[np.float32]
-    stored: StoredRuns | StoredGroups
+    stored: StoredGroups
     wide: tuple[WideComponents, ...]
-    u_mm: NDArray[np.float32]
-    v_mm: NDArray[np.float32]
 
     @property
     def entries(self) -> int:
@@ -73,9 +88,7 @@ class BeamBlock:
     @property
     def nbytes(self) -> int:
         """Bytes of everything that products with this block read."""
-        wide = sum(part.log_scale.nbytes + part.amplitude.nbytes + part.maps.nbytes for part in self.wide)
-        seen = self.u_mm.nbytes + self.v_mm.nbytes if self.wide else 0
-        return self.stored.nbytes + seen + wide
+        return self.stored.nbytes + sum(part.nbytes for part in self.wide)
 
     def add_dose(self, weights: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add this beam's part of A·w."""
@@ -85,16 +98,15 @@ class BeamBlock:
 
     def add_wide_dose(self, lattice: NDArray[np.float32], dose: NDArray[np.float32]) -> None:
         """Add what the wide components give for weights on the lattice."""
+        weights = np.asarray(lattice * self.fluence, dtype=np.float32)
         for part in self.wide:
-            weights = np.asarray(lattice * self.fluence, dtype=np.float32)
-            part.maps.add_dose(weights, self.u_mm, self.v_mm, part.log_scale, part.amplitude, dose)
+            part.add_dose(weights, dose)
 
     def backproject(self, voxel_values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return this beam's part of Aᵀ·g, one value per bixel."""
         lattice = self.stored.backproject(voxel_values, self.fluence.size).reshape(self.fluence.shape)
         for part in self.wide:
-            seen = (self.u_mm, self.v_mm, part.log_scale, part.amplitude)
-            lattice += part.maps.backproject(voxel_values, *seen, self.fluence.shape) * self.fluence
+            lattice += part.backproject(voxel_values) * self.fluence
         return np.asarray(lattice.ravel()[self.bixels.lattice_position])
 
     def explicit(self, voxels: int) -> NDArray[np.float32]:
@@ -130,12 +142,11 @@ def beam_block(
     fluence = bixels.to_lattice(model.off_axis_fluence(np.linalg.norm(centres, axis=1)))
     lattice = Lattice(np.array(bixels.lower, dtype=np.int64), bixels.width_mm, fluence)
     quantise = storage in ("hybrid-uint16", "uint16")
-    stored: StoredRuns | StoredGroups
     if storage in ("float32", "uint16"):
         stored, wide = _explicit(state, model, bixels, lattice, cutoff_mm, quantise)
     else:
         stored, wide = _hybrid(state, model, bixels, lattice, cutoff_mm, quantise)
-    return BeamBlock(beam, bixels, fluence, stored, wide, state.u_mm, state.v_mm)
+    return BeamBlock(beam, bixels, fluence, stored, wide)
 
 
 def _explicit(
@@ -144,18 +155,17 @@ def _explicit(
     """Every component within the cutoff, and the tail of those that reach beyond."""
     components = tuple(range(model.components))
     sigma = _sigma(state, model, components)
-    amplitude = state.amplitude(model, components)
-    stored = stored_groups(
-        *_projection(state, bixels), sigma, amplitude, lattice, cutoff_mm=cutoff_mm, quantise=quantise
-    )
+    seen = *_projection(state, bixels), sigma, state.amplitude(model, components)
+    reach = reach_of_cutoff(cutoff_mm, len(sigma), lattice)
+    stored = stored_groups(*seen, lattice, reach=reach, quantise=quantise)
     edges = _edges(bixels)
     radius = stored_radius_mm(cutoff_mm, bixels.width_mm)
     reaching = [n for n in components if STORED_WIDTHS * float(sigma[:, n].max(initial=0.0)) > radius]
     tails = tuple(
-        WideComponents(
+        _wide(
             tail_maps(model, group, edges_u_mm=edges[0], edges_v_mm=edges[1], state=state, stored_mm=radius),
-            state.log_scale(model, group[0]),
-            np.ascontiguousarray(amplitude[:, list(group)]),
+            state,
+            model,
         )
         for group in _groups(model, reaching)
     )
@@ -164,31 +174,28 @@ def _explicit(
 
 def _hybrid(
     state: BeamState, model: BeamModel, bixels: Bixels, lattice: Lattice, cutoff_mm: float, quantise: bool
-) -> tuple[StoredRuns, tuple[WideComponents, ...]]:
+) -> tuple[StoredGroups, tuple[WideComponents, ...]]:
     """Narrow components within their reach, wide ones as operators without a cutoff."""
     narrow = tuple(n for n, width in enumerate(model.kernel_width_mm) if width <= cutoff_mm / 4)
     wide = [n for n in range(model.components) if n not in narrow]
     sigma = _sigma(state, model, narrow)
     # Half a bixel's diagonal more: a bixel counts by its centre.
-    reach = np.minimum(STORED_WIDTHS * sigma.max(axis=1, initial=0.0) + 0.71 * bixels.width_mm, cutoff_mm)
-    stored = stored_runs(
-        *_projection(state, bixels),
-        sigma,
-        state.amplitude(model, narrow),
-        lattice,
-        reach_mm=reach.astype(np.float32),
-        quantise=quantise,
-    )
+    reach_mm = np.minimum(STORED_WIDTHS * sigma.max(axis=1, initial=0.0) + 0.71 * bixels.width_mm, cutoff_mm)
+    projection = _projection(state, bixels)
+    reach, entries = reach_of_voxels(reach_mm.astype(np.float32), *projection, lattice)
+    amplitude = state.amplitude(model, narrow)
+    stored = stored_groups(*projection, sigma, amplitude, lattice, reach=reach, quantise=quantise, entries=entries)
     edges = _edges(bixels)
     operators = tuple(
-        WideComponents(
-            gaussian_maps(model, group, edges_u_mm=edges[0], edges_v_mm=edges[1], state=state),
-            state.log_scale(model, group[0]),
-            state.amplitude(model, group),
-        )
+        _wide(gaussian_maps(model, group, edges_u_mm=edges[0], edges_v_mm=edges[1], state=state), state, model)
         for group in _groups(model, wide)
     )
     return stored, operators
+
+
+def _wide(maps: GaussianMaps | TailMaps, state: BeamState, model: BeamModel) -> WideComponents:
+    """Join maps with the voxels that read them."""
+    return WideComponents(maps, map_groups(maps, seen_voxels(state, model, maps.components)))
 
 
 def _sigma(state: BeamState, model: BeamModel, components: tuple[int, ...]) -> NDArray[np.float32]:

@@ -23,16 +23,16 @@ from imrt_core.patient import Grid, PlanError
 from .bixels import Bixels
 from .gaussian_maps import GaussianMaps
 from .influence_block import BeamBlock, WideComponents
-from .influence_groups import StoredGroups
-from .influence_runs import StoredRuns
+from .influence_groups import GroupLayout, StoredGroups
+from .map_groups import MapGroups
 from .tail_maps import TailMaps
 
 MAGIC = b"IGRTDIM\n"
 #: Raised whenever the arrays or their meaning change; other versions are refused.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ALIGNMENT = 64
-_KINDS: dict[str, type[StoredRuns] | type[StoredGroups] | type[GaussianMaps] | type[TailMaps]] = {
-    kind.__name__: kind for kind in (StoredRuns, StoredGroups, GaussianMaps, TailMaps)
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (StoredGroups, GroupLayout, WideComponents, GaussianMaps, TailMaps, MapGroups)
 }
 
 
@@ -74,16 +74,7 @@ def write_matrix(
                 },
                 "fluence": packer.pack(block.fluence),
                 "stored": packer.pack(block.stored),
-                "wide": [
-                    {
-                        "maps": packer.pack(part.maps),
-                        "log_scale": packer.pack(part.log_scale),
-                        "amplitude": packer.pack(part.amplitude),
-                    }
-                    for part in block.wide
-                ],
-                "u_mm": packer.pack(block.u_mm),
-                "v_mm": packer.pack(block.v_mm),
+                "wide": packer.pack(block.wide),
             }
             for block in blocks
         ],
@@ -164,15 +155,12 @@ def read_matrix(path: Path, *, model_name: str | None) -> dict[str, Any]:
 def _block(part: dict[str, Any], arrays: list[NDArray[Any]]) -> BeamBlock:
     beam = {name: _tuples(value) for name, value in part["beam"].items()}
     bixels = part["bixels"]
-    wide = tuple(WideComponents(**{name: _unpack(value, arrays) for name, value in w.items()}) for w in part["wide"])
     return BeamBlock(
         beam=BeamGeometry(**beam),
         bixels=Bixels(bixels["width_mm"], _unpack(bixels["index"], arrays), _tuples(bixels["offset_mm"])),
         fluence=_unpack(part["fluence"], arrays),
         stored=_unpack(part["stored"], arrays),
-        wide=wide,
-        u_mm=_unpack(part["u_mm"], arrays),
-        v_mm=_unpack(part["v_mm"], arrays),
+        wide=_unpack(part["wide"], arrays),
     )
 
 

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.machine import BeamModel
 
+from ._map_kernels import add_map
 from .beam_state import ELECTRON_WIDTH_MM, BeamState, beam_state
 from .fluence import FluenceMap
-from .gaussian_maps import add_map, gaussian_maps
+from .gaussian_maps import gaussian_maps
+from .map_groups import seen_voxels
 
 
 def add_pencil_dose(
@@ -35,16 +37,9 @@ def add_pencil_dose(
             edges_v_mm=fluence.edges_v_mm,
             state=state,
         )
-        add_map(
-            maps.spread(lattice),
-            maps.levels,
-            maps.scale,
-            state.u_mm,
-            state.v_mm,
-            state.log_scale(model, components[0]),
-            state.amplitude(model, components),
-            dose,
-        )
+        seen = seen_voxels(state, model, components)
+        place = maps.levels, maps.scale, seen.u_mm, seen.v_mm, seen.log_scale
+        add_map(maps.spread(lattice), *place, seen.amplitude, dose)
     return float(state.depth_mm[_in_open_field(fluence, state)].max(initial=0.0))
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from imrt_core.dose._map_kernels import add_map
 from imrt_core.dose.beam_state import BeamState
-from imrt_core.dose.gaussian_maps import GaussianMaps, add_map, gather_map, gaussian_maps
+from imrt_core.dose.gaussian_maps import GaussianMaps, gaussian_maps
+from imrt_core.dose.map_groups import SeenVoxels, map_groups
 from imrt_core.machine import load_machine
 from tests import naive_dose
 
@@ -43,18 +47,58 @@ def test_against_the_naive_twin(component: int) -> None:
     assert difference.mean() < 0.001
 
 
+def naive_interpolation(maps: GaussianMaps, nodes: np.ndarray, seen: SeenVoxels) -> np.ndarray:
+    """Naive twin of both ways to read maps: one voxel, level and component at a time, in double precision."""
+    found = np.zeros(len(seen.u_mm))
+    last = len(maps.levels) - 1
+    for n, (u, v, log_scale) in enumerate(zip(seen.u_mm, seen.v_mm, seen.log_scale, strict=True)):
+        z = min(max((float(log_scale) - maps.scale[0]) / maps.scale[1], 0.0), float(last))
+        k = min(int(z), last - 1)
+        for level, part in ((k, 1 - (z - k)), (k + 1, z - k)):
+            u0, v0, per_mm, rows, columns, begin = maps.levels[level]
+            x, y = (float(u) - u0) * per_mm, (float(v) - v0) * per_mm
+            if not (0 <= x < columns - 1 and 0 <= y < rows - 1):
+                continue
+            i, j = int(x), int(y)
+            on_level = nodes[int(begin) : int(begin + rows * columns)].reshape(int(rows), int(columns), -1)
+            upper = on_level[j, i] * (1 - (x - i)) + on_level[j, i + 1] * (x - i)
+            lower = on_level[j + 1, i] * (1 - (x - i)) + on_level[j + 1, i + 1] * (x - i)
+            found[n] += part * float(seen.amplitude[n] @ (upper * (1 - (y - j)) + lower * (y - j)))
+    return found
+
+
+def seen_by(voxels: BeamState, components: tuple[int, ...], rng: np.random.Generator) -> SeenVoxels:
+    amplitude = rng.random((len(voxels.u_mm), len(components))).astype(np.float32)
+    return SeenVoxels(voxels.u_mm, voxels.v_mm, voxels.log_scale(MODEL, components[0]), amplitude)
+
+
+@pytest.mark.parametrize("components", [(1,), (2, 3), (1, 2, 3)])
+def test_groups_read_maps_as_the_naive_twin_does(components: tuple[int, ...]) -> None:
+    """Voxels sorted into groups and voxels one by one: both as the twin, for one to three components."""
+    voxels = state(400, 5)
+    rng = np.random.default_rng(8)
+    maps = prepared(components, voxels)
+    seen = seen_by(replace(voxels, u_mm=np.float32(1.2) * voxels.u_mm), components, rng)
+    nodes = rng.random(maps.shape).astype(np.float32)
+    expected = naive_interpolation(maps, nodes, seen)
+    assert np.count_nonzero(expected) < 400  # some voxels are on no map
+    grouped, single = np.zeros(400, dtype=np.float32), np.zeros(400, dtype=np.float32)
+    map_groups(maps, seen).add_dose(nodes, grouped)
+    add_map(nodes, maps.levels, maps.scale, seen.u_mm, seen.v_mm, seen.log_scale, seen.amplitude, single)
+    # Neighbouring nodes differ by up to 1, and fractions are rounded at 1e-5 of a node: far more than real maps need.
+    np.testing.assert_allclose(single, expected, atol=3e-5)
+    np.testing.assert_allclose(grouped, expected, atol=3e-5)
+
+
 def test_gather_is_the_transpose_of_spread_and_add() -> None:
     voxels = state(2000, 4)
     rng = np.random.default_rng(7)
     weights, values = rng.random((5, 9)).astype(np.float32), rng.normal(size=2000).astype(np.float32)
     for components in ((1,), (2, 3)):
-        amplitude = rng.random((2000, len(components))).astype(np.float32)
         maps = prepared(components, voxels)
-        seen = (voxels.u_mm, voxels.v_mm, voxels.log_scale(MODEL, components[0]), amplitude)
+        groups = map_groups(maps, seen_by(voxels, components, rng))
         dose = np.zeros(2000, dtype=np.float32)
-        add_map(maps.spread(weights), maps.levels, maps.scale, *seen, dose)
-        partial = np.zeros((4, *maps.shape))
-        gather_map(values, maps.levels, maps.scale, *seen, partial)
+        groups.add_dose(maps.spread(weights), dose)
         forward = float(dose.astype(float) @ values)
-        backward = float(np.sum(maps.gather(partial.sum(axis=0)) * weights))
+        backward = float(np.sum(maps.gather(groups.gather(values, maps.shape)) * weights))
         assert forward == pytest.approx(backward, abs=2e-6 * float(np.abs(dose) @ np.abs(values)))

@@ -133,15 +133,14 @@ def test_every_bixel_within_the_cutoff_is_stored(storage: str, cutoff_mm: float)
     k, j, i = np.unravel_index(matrix.voxels, matrix.dose_grid.shape)
     points = matrix.dose_grid.to_lps(np.stack([i, j, k], axis=1))
     for block in matrix.blocks:
-        assert isinstance(block.stored, StoredGroups)
         seen = block.beam.project(points)
         away = np.linalg.norm(seen[:, None] - block.bixels.centres_mm, axis=2)
         kept = np.zeros((matrix.shape[0], block.fluence.size), dtype=bool)
-        for g in range(len(block.stored.group_width)):
-            runs = range(block.stored.run_pointer[g], block.stored.run_pointer[g + 1])
-            at = [block.stored.run_start[r] + np.arange(block.stored.run_length[r]) for r in runs]
-            rows = block.stored.order[block.stored.voxel_pointer[g] : block.stored.voxel_pointer[g + 1]]
-            kept[np.ix_(rows, np.concatenate(at))] = True
+        layout = block.stored.layout
+        for g in range(len(layout.voxel_pointer) - 1):
+            rows = layout.order[layout.voxel_pointer[g] : layout.voxel_pointer[g + 1]]
+            at = layout.bixel[layout.bixel_pointer[g] : layout.bixel_pointer[g + 1]]
+            kept[np.ix_(rows, at)] = True
         kept = kept[:, block.bixels.lattice_position]
         assert np.all(kept[away < cutoff_mm - 1e-3])
         diagonal = block.bixels.width_mm / 2 * np.sqrt(2)
@@ -180,12 +179,13 @@ def test_tail_against_a_direct_sum() -> None:
     block.add_wide_dose(block.bixels.to_lattice(weights), found)
     radius = stored_radius_mm(20.0, block.bixels.width_mm)
     expected = np.zeros(matrix.shape[0])
-    seen = np.stack([block.u_mm, block.v_mm], axis=1).astype(float)
+    seen = np.stack([state.u_mm, state.v_mm], axis=1).astype(float)
     outside = np.linalg.norm(seen[:, None] - block.bixels.centres_mm, axis=2) > radius
     fluence = block.fluence.ravel()[block.bixels.lattice_position]
     low = block.bixels.index * block.bixels.width_mm
     for part in block.wide:
         assert isinstance(part.maps, TailMaps)
+        amplitude = state.amplitude(MACHINE.model, part.maps.components)
         for place, n in enumerate(part.maps.components):
             width = MACHINE.model.widths_mm(np.exp(state.log_scale(MACHINE.model, n).astype(float)))[:, n]
             tail = np.zeros(matrix.shape[0])
@@ -193,7 +193,7 @@ def test_tail_against_a_direct_sum() -> None:
                 edges = low[bixel][None], low[bixel][None] + block.bixels.width_mm
                 value = naive_dose.gaussian_over_cells(seen - edges[0], seen - edges[1], width)
                 tail += np.where(outside[:, bixel], value * fluence[bixel], 0.0)
-            expected += part.amplitude[:, place] * tail
+            expected += amplitude[:, place] * tail
     total = matrix.dose(np.ones(matrix.shape[1])).max()
     assert np.abs(found - expected).max() < 0.01 * total
     assert np.abs(found - expected).mean() < 0.001 * total
@@ -227,7 +227,7 @@ def test_files_that_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     matrix.save(path)
     with pytest.raises(PlanError, match="another beam model"):
         InfluenceMatrix.load(path, model_name="other 1")
-    monkeypatch.setattr(store, "FORMAT_VERSION", 2)
+    monkeypatch.setattr(store, "FORMAT_VERSION", store.FORMAT_VERSION + 1)
     with pytest.raises(PlanError, match="another version"):
         InfluenceMatrix.load(path)
     monkeypatch.undo()
@@ -292,6 +292,46 @@ def test_counting_sort(keys: list[int]) -> None:
     kept = np.flatnonzero(key >= 0)
     np.testing.assert_array_equal(order, kept[np.argsort(key[kept], kind="stable")])
     np.testing.assert_array_equal(np.diff(start), [np.count_nonzero(key == k) for k in range(7)])
+
+
+def naive_groups(stored: StoredGroups, cells: int, voxels: int) -> np.ndarray:
+    """Naive twin of the stored products: every entry of every group, one at a time."""
+    layout, found = stored.layout, np.zeros((voxels, cells))
+    entry = 0
+    for g in range(len(layout.voxel_pointer) - 1):
+        for place in range(layout.voxel_pointer[g], layout.voxel_pointer[g + 1]):
+            for bixel in layout.bixel[layout.bixel_pointer[g] : layout.bixel_pointer[g + 1]]:
+                found[layout.order[place], bixel] += float(stored.values[entry]) * float(stored.scale[place])
+                entry += 1
+    assert entry == len(stored.values)
+    return found
+
+
+@pytest.mark.parametrize("storage", ["hybrid-uint16", "float32"])
+def test_stored_products_against_the_naive_twin(storage: str) -> None:
+    """Groups of one to a dozen voxels: whole fours, and what is left of them."""
+    matrix = matrix_of(storage, 12.0)
+    for block in matrix.blocks:
+        cells, voxels = block.fluence.size, matrix.shape[0]
+        sizes = np.diff(block.stored.layout.voxel_pointer)
+        assert {1, 2, 3, 4} <= set((sizes % 4 + 4 * (sizes % 4 == 0)).tolist())
+        entries = naive_groups(block.stored, cells, voxels)
+        rng = np.random.default_rng(3)
+        w, g = rng.random(cells).astype(np.float32), rng.normal(size=voxels).astype(np.float32)
+        dose = np.zeros(voxels, dtype=np.float32)
+        block.stored.add_dose(w, dose)
+        np.testing.assert_allclose(dose, entries @ w, atol=2e-6 * dose.max())
+        gradient = entries.T @ g
+        bound = 2e-6 * (entries.T @ np.abs(g)).max()
+        np.testing.assert_allclose(block.stored.backproject(g, cells), gradient, atol=bound)
+
+
+def test_entries_beyond_a_voxels_own_reach_are_zero() -> None:
+    """Hybrid storages: a group holds what its widest voxel needs, and counts what each needs."""
+    matrix = matrix_of("hybrid")
+    for block in matrix.blocks:
+        assert np.count_nonzero(block.stored.values) <= block.entries < len(block.stored.values)
+        assert np.count_nonzero(block.stored.values) > 0.99 * block.entries
 
 
 def test_an_unknown_storage_is_refused() -> None:
