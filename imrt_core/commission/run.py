@@ -26,8 +26,8 @@ from .measured import (
 )
 from .profiles import ProfilePair, edge_offset_mm, improved_fluence, profile_pairs
 from .residuals import AxisPair, FactorPair, axis_pairs, factor_pairs, largest
-from .source_fit import COLLIMATOR_MM, fit_photon_source
-from .with_engines import FOCUS_RANGE_MM, calibrated, focus_from_penumbra, planes_from_tails
+from .source_fit import fit_photon_source
+from .with_engines import FOCUS_RANGE_MM, calibrated, focus_from_penumbra, planes_from_tails, with_planes
 
 #: Blur by the focus where nothing measured tells it, mm.
 DECLARED_FOCUS_MM = 1.5
@@ -112,10 +112,8 @@ def commission_model(
         )
     fitted = [replace_fields(f, _LEAST_FIELD_MM) for f in factors]
 
-    planes = COLLIMATOR_MM
-
     def fit(at: OffAxis) -> tuple[PhotonSource, float]:
-        return fit_photon_source(curves, fitted, absolute, at, energy_mv=measured.energy_mv, planes_mm=planes)
+        return fit_photon_source(curves, fitted, absolute, at, energy_mv=measured.energy_mv)
 
     small = any(min(f) <= _SMALL_FIELD_MM for table in fitted for f in table.fields_mm)
     if small and not scans:
@@ -139,19 +137,18 @@ def commission_model(
         if measured.primary_fluence is None:
             model = improved_fluence(model, profile_pairs(scans, model))
             notes += ("off-axis fluence from the profiles, held constant beyond them",)
-        if source.extra_focal:
-            progress("tails of profiles")
-            planes = planes_from_tails(model, scans)
-            model = replace(model, source=fit(off_axis)[0])
+        progress("tails of profiles")
+        planes = planes_from_tails(model, scans)
+        model = with_planes(model, planes)
         progress("focus")
         model = focus_from_penumbra(model, scans)
         off_axis = OffAxis.of(model)
-        source, _ = fit(off_axis)
-        model = replace(model, source=source)
+        # The planes stay: the axis sees the source through the upper one alone.
+        model = with_planes(replace(model, source=fit(off_axis)[0]), planes)
     elif not small:
         notes += (f"focus of {DECLARED_FOCUS_MM:g} mm declared: neither profiles nor small fields",)
     if not scans:
-        notes += (f"collimating planes of extra-focal sources declared: {planes[0]:g} mm",)
+        notes += ("lower collimating plane of extra-focal sources declared: no profiles",)
     if measured.primary_fluence is None and not scans:
         notes += ("flat off-axis fluence declared: neither profiles nor primary fluence",)
     progress("pencil kernels")

@@ -33,8 +33,6 @@ Array = NDArray[np.float64]
 #: Width of the narrow extra-focal source, and widths of the wide one that are tried, mm.
 _NARROW_MM = 7.0
 _WIDE_MM = (17.0, 24.0, 34.0)
-#: Collimating planes of extra-focal sources where no profile tells them, across X and Y, mm.
-COLLIMATOR_MM = (500.0, 500.0)
 #: Depth up to which electrons and the detector rule.
 BUILDUP_MM = 15.0
 _BUILDUP_WEIGHT = 0.15
@@ -71,7 +69,6 @@ def fit_photon_source(
     *,
     energy_mv: float,
     softening: float = 1.0,
-    planes_mm: tuple[float, float] = COLLIMATOR_MM,
 ) -> tuple[PhotonSource, float]:
     """Fit a photon source; return it and the root of its weighted sum of squares.
 
@@ -89,8 +86,6 @@ def fit_photon_source(
         Largest photon energy of the spectrum.
     softening : float
         As in :class:`PhotonSource`.
-    planes_mm : tuple of float
-        Collimating planes of extra-focal sources for edges across X and Y.
 
     Raises
     ------
@@ -103,12 +98,7 @@ def fit_photon_source(
     used = (nodes >= _LOWEST_MEV) & (nodes < energy_mv)
     shape = _thin_target(nodes[used], energy_mv)
     plain = PhotonSource(Spectrum((1.0,), (1.0,)), 1.0, softening=softening)
-    plane_x, plane_y = planes_mm
-
-    def head(share: float, sigma: float) -> ExtraFocalSource:
-        return ExtraFocalSource(share, sigma, collimator_mm=plane_x, collimator_y_mm=plane_y)
-
-    heads = [head(0.1, sigma) for sigma in (_NARROW_MM, *_WIDE_MM)]
+    heads = [ExtraFocalSource(0.1, sigma) for sigma in (_NARROW_MM, *_WIDE_MM)]
 
     def basis(fields: Sequence[tuple[float, float]], depth: Array, ssd: Array) -> _Basis:
         fluences = [focal_fluence(f, off_axis) for f in fields]
@@ -182,7 +172,7 @@ def fit_photon_source(
         Spectrum(tuple(nodes[used]), tuple(fluence)),
         float(fluence.sum()),
         softening=softening,
-        extra_focal=tuple(head(w, s) for w, s in both if w > 1e-4),
+        extra_focal=tuple(ExtraFocalSource(w, s) for w, s in both if w > 1e-4),
         contamination=ElectronContamination(float(unknowns[-1]), electrons.depth_mm, electrons.sigma_mm),
     )
     return source, misfit

@@ -11,28 +11,27 @@ from scipy.optimize import minimize_scalar
 from imrt_core.dose.collapsed_cone import direction_dose
 from imrt_core.dose.pencil_beam import add_pencil_dose
 from imrt_core.machine import BeamModel
+from imrt_core.machine.photon_source import ExtraFocalSource
 from imrt_core.machine.scans import Scan
 
 from .measured import AbsolutePoint
 from .profiles import CELL_MM, profile_pairs, rectangle, water_tank
-from .source_fit import COLLIMATOR_MM
 
 #: Blur by the focus that is searched, mm.
 FOCUS_RANGE_MM = (0.5, 3.5)
-#: Collimating planes that are searched, mm from the target.
-PLANE_RANGE_MM = (250.0, 650.0)
+#: Lower collimating planes that are searched, mm from the target.
+PLANE_RANGE_MM = (400.0, 700.0)
 
 
 def planes_from_tails(model: BeamModel, scans: Sequence[Scan]) -> tuple[float, float]:
-    """Return the collimating planes of extra-focal sources, across X and Y, that explain the tails beside the fields.
+    """Return the lower collimating planes of extra-focal sources, for X and Y, that explain the tails of profiles.
 
-    The nearer a collimator is to the head, the further beside the field its photons reach. Sums of squares of the
+    The nearer the lower plane is to the head, the further beside the field the head is seen. Least sum of squares of
     differences in percent of the axis; a plane that no profile crosses follows the other one.
     """
-    assert model.source is not None
-    if not model.source.extra_focal:
-        return COLLIMATOR_MM
-    planes = list(model.source.extra_focal[0].planes_mm)
+    planes = list(ExtraFocalSource().collimator_lower_xy_mm)
+    if model.source is None or not model.source.extra_focal:
+        return planes[0], planes[1]
     found: dict[int, float] = {}
     for axis, kind in enumerate(("crossline", "inline")):
         along = [s for s in scans if s.kind == kind]
@@ -40,11 +39,10 @@ def planes_from_tails(model: BeamModel, scans: Sequence[Scan]) -> tuple[float, f
             continue
 
         def misfit(plane: float, axis: int = axis, along: Sequence[Scan] = along) -> float:
-            tried = (plane, planes[1]) if axis == 0 else (planes[0], plane)
-            pairs = profile_pairs(along, with_planes(model, tried))
-            return float(sum(np.sum(p.difference_percent[p.tails] ** 2) for p in pairs))
+            tried = with_planes(model, (plane, planes[1]) if axis == 0 else (planes[0], plane))
+            return float(sum(np.sum(p.difference_percent[p.tails] ** 2) for p in profile_pairs(along, tried)))
 
-        search = minimize_scalar(misfit, bounds=PLANE_RANGE_MM, method="bounded", options={"xatol": 10.0})
+        search = minimize_scalar(misfit, bounds=PLANE_RANGE_MM, method="bounded", options={"xatol": 8.0})
         found[axis] = planes[axis] = round(float(search.x), -1)
     if len(found) == 1:
         planes = [*found.values()] * 2
@@ -52,10 +50,9 @@ def planes_from_tails(model: BeamModel, scans: Sequence[Scan]) -> tuple[float, f
 
 
 def with_planes(model: BeamModel, planes_mm: tuple[float, float]) -> BeamModel:
-    """Return the model with other collimating planes of its extra-focal sources."""
+    """Return the model with other lower collimating planes of its extra-focal sources."""
     assert model.source is not None
-    x, y = planes_mm
-    heads = tuple(replace(h, collimator_mm=x, collimator_y_mm=y) for h in model.source.extra_focal)
+    heads = tuple(replace(h, collimator_lower_xy_mm=planes_mm) for h in model.source.extra_focal)
     return replace(model, source=replace(model.source, extra_focal=heads))
 
 

@@ -55,7 +55,7 @@ def focal_fluence(field_mm: tuple[float, float], off_axis: OffAxis) -> RadialFlu
     """Return what the focus sends through a field of two sides, as the mean over circles."""
 
     def mean(radius_mm: Array) -> Array:
-        opened = _inside(radius_mm, field_mm, (off_axis.source_sigma_mm,) * 2, (1.0, 1.0))
+        opened = _through(radius_mm, field_mm, (off_axis.source_sigma_mm,) * 2, (1.0, 1.0)).mean(axis=-1)
         return np.asarray(opened * off_axis.at(np.asarray(radius_mm)))
 
     return mean
@@ -63,26 +63,26 @@ def focal_fluence(field_mm: tuple[float, float], off_axis: OffAxis) -> RadialFlu
 
 def head_fluence(field_mm: tuple[float, float], head: ExtraFocalSource, sad_mm: float) -> RadialFluence:
     """Return what the extra-focal source sends, 1 on the axis of a 10×10 cm field."""
-    sigma, kappa, reference = head.sigma_on_isocentre_plane_mm(sad_mm), head.seen_at(sad_mm), head.reference(sad_mm)
+    views, reference = head.views(sad_mm), head.reference(sad_mm)
 
     def mean(radius_mm: Array) -> Array:
-        return np.asarray(_inside(radius_mm, field_mm, sigma, kappa) / reference)
+        seen = np.minimum(*(_through(radius_mm, field_mm, view.sigma_mm, view.kappa) for view in views))
+        return np.asarray(seen.mean(axis=-1) / reference)
 
     return mean
 
 
-def _inside(
+def _through(
     radius_mm: Array, field_mm: tuple[float, float], sigma_mm: tuple[float, float], scale: tuple[float, float]
 ) -> Array:
-    """Return the mean over circles of a rectangle blurred and scaled along X and Y."""
+    """Return a rectangle blurred and scaled along X and Y, on circles: directions are the last axis."""
     radius = np.asarray(radius_mm, dtype=float)[..., None]
 
     def between(x: Array, axis: int) -> Array:
         half, sigma = field_mm[axis] / 2, max(sigma_mm[axis], 1e-3)
         return np.asarray(ndtr((scale[axis] * x + half) / sigma) - ndtr((scale[axis] * x - half) / sigma))
 
-    both = between(radius * np.cos(_DIRECTIONS), 0) * between(radius * np.sin(_DIRECTIONS), 1)
-    return np.asarray(both.mean(axis=-1))
+    return between(radius * np.cos(_DIRECTIONS), 0) * between(radius * np.sin(_DIRECTIONS), 1)
 
 
 def electrons_on_axis(

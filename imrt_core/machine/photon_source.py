@@ -16,6 +16,22 @@ REFERENCE_FIELD_MM = 100.0
 
 
 @dataclass(frozen=True)
+class HeadView:
+    """How an extra-focal source is seen through one collimating plane.
+
+    Parameters
+    ----------
+    sigma_mm : tuple of float
+        Its width through a pinhole, as positions of collimator edges projected to the isocentre plane, X and Y.
+    kappa : tuple of float
+        A point (u, v) sees its centre through what projects to (κ_x·u, κ_y·v).
+    """
+
+    sigma_mm: tuple[float, float]
+    kappa: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class ExtraFocalSource:
     """Photons scattered in the head, as a Gaussian source below the target that collimators partly hide [1]_.
 
@@ -28,10 +44,10 @@ class ExtraFocalSource:
     distance_mm : float
         Distance of the source from the target.
     collimator_mm : float
-        Distance from the target of the plane whose opening it is seen through, for edges across X. Collimators are
-        thick and several: the plane stands for their shadow, and the tails of profiles tell where it lies.
-    collimator_y_mm : float or None
-        The same for edges across Y; None where they are as those across X.
+        Distance from the target of the upper plane that it is seen through.
+    collimator_lower_xy_mm : tuple of float
+        Of the lower plane, for edges across X and Y. From within the field the upper plane hides the source, from
+        beside it the lower one; both together stand for jaws and leaves.
 
     References
     ----------
@@ -42,42 +58,37 @@ class ExtraFocalSource:
     share: float = 0.0
     sigma_mm: float = 15.0
     distance_mm: float = 120.0
-    collimator_mm: float = 500.0
-    collimator_y_mm: float | None = None
+    collimator_mm: float = 400.0
+    collimator_lower_xy_mm: tuple[float, float] = (500.0, 500.0)
 
     def __post_init__(self) -> None:
-        placed = 0 < self.distance_mm < min(self.planes_mm)
+        placed = 0 < self.distance_mm < self.collimator_mm <= min(self.collimator_lower_xy_mm)
         if not (0 <= self.share < 1 and self.sigma_mm > 0 and placed):
             raise MachineError(
-                "an extra-focal source needs a share of 0 … 1, a width, and a place above the collimator",
+                "an extra-focal source needs a share of 0 … 1, a width, and a place above the collimators",
                 found=str(self),
             )
 
-    @property
-    def planes_mm(self) -> tuple[float, float]:
-        """Distances of the collimating planes from the target, for edges across X and Y."""
-        return self.collimator_mm, self.collimator_mm if self.collimator_y_mm is None else self.collimator_y_mm
+    def views(self, sad_mm: float) -> tuple[HeadView, HeadView]:
+        """Return the views through the upper and the lower plane; the part of the source seen is the lesser of both.
 
-    def sigma_on_isocentre_plane_mm(self, sad_mm: float) -> tuple[float, float]:
-        """Return how wide the source is seen through a pinhole, as positions of collimator edges across X and Y."""
-        x, y = (self.sigma_mm * sad_mm / (self._enlarged(plane, sad_mm) * plane) for plane in self.planes_mm)
-        return x, y
-
-    def seen_at(self, sad_mm: float) -> tuple[float, float]:
-        """Return κ: a point (u, v) sees the source's centre through what projects to (κ_x·u, κ_y·v)."""
-        x, y = (
-            (enlarged - 1) / enlarged * sad_mm / plane
-            for plane, enlarged in ((p, self._enlarged(p, sad_mm)) for p in self.planes_mm)
-        )
-        return x, y
+        That is exact beside one edge: each plane hides all of the source beyond a line, and the nearer line counts.
+        """
+        upper = (self.collimator_mm, self.collimator_mm)
+        return self._view(upper, sad_mm), self._view(self.collimator_lower_xy_mm, sad_mm)
 
     def reference(self, sad_mm: float) -> float:
         """Return the part of the source that the axis sees through a 10×10 cm field."""
-        x, y = (erf(REFERENCE_FIELD_MM / 2 / (sqrt(2) * s)) for s in self.sigma_on_isocentre_plane_mm(sad_mm))
-        return x * y
+        half = REFERENCE_FIELD_MM / 2
+        return min(
+            erf(half / (sqrt(2) * v.sigma_mm[0])) * erf(half / (sqrt(2) * v.sigma_mm[1])) for v in self.views(sad_mm)
+        )
 
-    def _enlarged(self, plane_mm: float, sad_mm: float) -> float:
-        return (sad_mm - self.distance_mm) / (sad_mm - plane_mm)
+    def _view(self, planes_mm: tuple[float, float], sad_mm: float) -> HeadView:
+        enlarged = [(sad_mm - self.distance_mm) / (sad_mm - plane) for plane in planes_mm]
+        sigma_x, sigma_y = (self.sigma_mm * sad_mm / (e * p) for e, p in zip(enlarged, planes_mm, strict=True))
+        kappa_x, kappa_y = ((e - 1) / e * sad_mm / p for e, p in zip(enlarged, planes_mm, strict=True))
+        return HeadView((sigma_x, sigma_y), (kappa_x, kappa_y))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from imrt_core.dose import BeamGeometry, Bixels, InfluenceMatrix, bixel_grid, influence_matrix
 from imrt_core.machine import load_machine
-from imrt_core.machine.tank_data import read_artiste
+from imrt_core.machine.scans import read_scans
 from imrt_core.patient import GeometryError, Grid, MachineError, PlanError, RigidTransform, Volume
 from tests import naive_dose
 
@@ -107,7 +107,9 @@ def test_absolute_calibration_in_water() -> None:
 @pytest.mark.shared_data
 def test_output_factors_and_tpr_by_superposition(shared_data: Path) -> None:
     """Sums of bixels give the measured output factors (20-400 mm) and TPR beyond 15 mm within 1.5 %."""
-    data = read_artiste(shared_data / "beam_artiste6mv")
+    data = read_scans(shared_data / "beam_artiste6mv")
+    (table,) = data.output_factors
+    tpr = {s.field_x_mm: s for s in data.scans if s.kind == "tpr"}
     fields = (20.0, 40.0, 60.0, 100.0, 200.0, 300.0, 400.0)
     depths = (20.0, 50.0, 100.0, 150.0, 200.0)
     found = np.empty((len(depths), len(fields)))
@@ -118,10 +120,10 @@ def test_output_factors_and_tpr_by_superposition(shared_data: Path) -> None:
         for column, side in enumerate(fields):
             matrix = influence_matrix(water, [beam], MACHINE, bixels=[square(side)], voxels=voxel, dose_grid=grid)
             found[row, column] = matrix.dose(np.ones(matrix.shape[1]))[0]
-    factor = np.interp(fields, data.of_field_mm, data.output_factor)
+    factor = np.interp(fields, table.field_x_mm, table.factor)
     np.testing.assert_allclose(found[1] / found[1, 3], factor, rtol=0.015)
     for column, side in enumerate(fields):
-        measured = data.tpr[np.isin(data.depth_mm, depths)][:, np.flatnonzero(data.field_mm == side)[0]]
+        measured = tpr[side].value[np.isin(tpr[side].position_mm, depths)]
         np.testing.assert_allclose(found[:, column] / found[1, column], measured, rtol=0.015)
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from imrt_core._numba import kernel
 from imrt_core.geometry.raytrace import RayVolume, ray_volume
 from imrt_core.machine import BeamModel
+from imrt_core.machine.photon_source import PhotonSource
 from imrt_core.patient import Grid, MachineError, Volume
 from imrt_core.physics.spectrum import GY_PER_MEV_PER_G
 
@@ -108,12 +109,13 @@ def direction_dose(
         lower_mm=body.min(axis=0),
         upper_mm=body.max(axis=0),
     )
-    primary = transport(fine, *_released(fine, head, model, release.table[:, :2]), release.primary)
+    on_fine, on_wide = (_incident(fan, head, model, source) for fan in (fine, wide))
+    primary = transport(fine, *_released(on_fine, release.table[:, :2]), release.primary)
     primary *= GY_PER_MEV_PER_G
-    _add_contamination(fine, head, model, primary)
-    scatter = transport(wide, *_released(wide, head, model, release.table[:, 2:]), release.scatter)
+    _add_contamination(on_fine, head, model, source, primary)
+    scatter = transport(wide, *_released(on_wide, release.table[:, 2:]), release.scatter)
     # Beyond the fine lattice there is leakage alone: its electrons stop where they start.
-    elsewhere = np.add(*_released(wide, head, model, release.table[:, :2]))
+    elsewhere = np.add(*_released(on_wide, release.table[:, :2]))
     gy = fine.look_up(primary, points_lps) + GY_PER_MEV_PER_G * wide.look_up(scatter, points_lps)
     beyond = ~fine.covers(points_lps)
     if beyond.any():
@@ -168,17 +170,44 @@ def cell_for(dose_grid: Grid) -> float:
     return float(np.clip(min(dose_grid.spacing_mm), *CELL_LIMITS_MM))
 
 
-def _released(
-    fan: Fan, head: HeadFluence, model: BeamModel, table: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return energy released per mass in every cell with the soft and the hard kernel, MeV/g."""
-    assert model.source is not None
-    photons = on_fan(fan, head, head.photons, model, outside=head.outside).astype(np.float32)
+@dataclass(frozen=True, eq=False)
+class _Incident:
+    """What enters a lattice.
+
+    Parameters
+    ----------
+    fan : Fan
+        The lattice.
+    photons : ndarray of float32, shape (rows, columns)
+        Fluence in air on the isocentre plane, photons/cm².
+    steeper : ndarray of float32, shape (rows, columns)
+        Attenuation over that on the axis.
+    inverse_square : ndarray of float32, shape (planes,)
+        1 at the isocentre.
+    """
+
+    fan: Fan
+    photons: NDArray[np.float32]
+    steeper: NDArray[np.float32]
+    inverse_square: NDArray[np.float32]
+
+
+def _incident(fan: Fan, head: HeadFluence, model: BeamModel, source: PhotonSource) -> _Incident:
     radius = np.hypot(fan.v_mm[:, None], fan.u_mm[None, :])
-    steeper = model.source.attenuation_off_axis(radius, model.sad_mm).astype(np.float32)
-    inverse_square = ((fan.beam.sad_mm / fan.distance_mm) ** 2).astype(np.float32)
-    soft, hard = np.empty(fan.shape, dtype=np.float32), np.empty(fan.shape, dtype=np.float32)
-    _release(fan.depth_mm, photons, steeper, inverse_square, np.ascontiguousarray(table), STEP_MM, soft, hard)
+    return _Incident(
+        fan,
+        on_fan(fan, head, head.photons, model, outside=head.outside).astype(np.float32),
+        source.attenuation_off_axis(radius, model.sad_mm).astype(np.float32),
+        ((fan.beam.sad_mm / fan.distance_mm) ** 2).astype(np.float32),
+    )
+
+
+def _released(incident: _Incident, table: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return energy released per mass in every cell with the soft and the hard kernel, MeV/g."""
+    depth = incident.fan.depth_mm
+    soft, hard = np.empty(depth.shape, dtype=np.float32), np.empty(depth.shape, dtype=np.float32)
+    beam = (incident.photons, incident.steeper, incident.inverse_square)
+    _release(depth, *beam, np.ascontiguousarray(table), STEP_MM, soft, hard)
     return soft, hard
 
 
@@ -198,14 +227,14 @@ def _release(
                 hard[plane, row, column] = fluence * (table[i, 1] + f * (table[i + 1, 1] - table[i, 1]))
 
 
-def _add_contamination(fan: Fan, head: HeadFluence, model: BeamModel, dose_gy: NDArray[np.float32]) -> None:
-    assert model.source is not None
-    electrons = model.source.contamination
+def _add_contamination(
+    incident: _Incident, head: HeadFluence, model: BeamModel, source: PhotonSource, dose_gy: NDArray[np.float32]
+) -> None:
+    electrons, fan = source.contamination, incident.fan
     if electrons.surface_gy_per_mu == 0:
         return
     surface = on_fan(fan, head, head.electrons, model).astype(np.float32)
-    inverse_square = ((fan.beam.sad_mm / fan.distance_mm) ** 2).astype(np.float32)
-    dose_gy += np.exp(-fan.depth_mm / np.float32(electrons.depth_mm)) * surface * inverse_square[:, None, None]
+    dose_gy += np.exp(-fan.depth_mm / np.float32(electrons.depth_mm)) * surface * incident.inverse_square[:, None, None]
 
 
 def _deepest(fan: Fan, fluence: FluenceMap) -> float:

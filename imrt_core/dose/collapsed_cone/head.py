@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from imrt_core.machine import BeamModel
-from imrt_core.machine.photon_source import PhotonSource
+from imrt_core.machine.photon_source import HeadView, PhotonSource
 
 from ..fluence import FluenceMap
 from ..leaf_motion import coverage
@@ -50,14 +50,14 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     """Return what focus and head send through an opening.
 
     The focal part is the opening times the primary off-axis fluence, blurred by the focus. The extra-focal part of a
-    point is the part of the head's Gaussian source that it sees through the opening.
+    point is the part of the head's Gaussian source that it sees through the opening in both collimating planes.
     """
     electrons = source.contamination
     leak = model.jaw_transmission * fluence.meterset
     fold = max(int(np.ceil(np.diff(fluence.edges_u_mm[:2])[0] / _FINE_MM)), 1)
     cell = float(np.diff(fluence.edges_u_mm[:2])[0]) / fold
     spread = [_REACH * max(model.blur_mm)]
-    spread += [_REACH * max(head.sigma_on_isocentre_plane_mm(model.sad_mm)) for head in source.extra_focal]
+    spread += [_REACH * max(view.sigma_mm) for head in source.extra_focal for view in head.views(model.sad_mm)]
     spread += [_REACH * electrons.sigma_mm] if electrons.surface_gy_per_mu > 0 else []
     border = int(np.ceil(max(spread) / cell)) + 1
     opening = np.pad(np.repeat(np.repeat(fluence.mu, fold, axis=0), fold, axis=1), border, constant_values=leak)
@@ -68,13 +68,14 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     def blurred(array: Array, x_mm: float, y_mm: float) -> Array:
         return np.asarray(ndimage.gaussian_filter(array, (y_mm / cell, x_mm / cell), mode="nearest", truncate=_REACH))
 
+    def seen_by(view: HeadView) -> Array:
+        index = np.meshgrid((view.kappa[1] * v - v[0]) / cell, (view.kappa[0] * u - u[0]) / cell, indexing="ij")
+        return np.asarray(ndimage.map_coordinates(blurred(opening, *view.sigma_mm), index, order=1, mode="nearest"))
+
     focal = opening * model.off_axis_fluence(np.hypot(v[:, None], u[None, :]))
     photons = source.focal_share * blurred(focal, *model.blur_mm)
     for head in source.extra_focal:
-        seen = blurred(opening, *head.sigma_on_isocentre_plane_mm(model.sad_mm))
-        across_x, across_y = head.seen_at(model.sad_mm)
-        index = np.meshgrid((across_y * v - v[0]) / cell, (across_x * u - u[0]) / cell, indexing="ij")
-        seen = ndimage.map_coordinates(seen, index, order=1, mode="nearest")
+        seen = np.minimum(*(seen_by(view) for view in head.views(model.sad_mm)))
         photons += head.share * seen / head.reference(model.sad_mm)
     surface = np.zeros_like(opening)
     if electrons.surface_gy_per_mu > 0:

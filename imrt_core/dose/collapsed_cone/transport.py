@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import interp1d
+from scipy.interpolate import make_interp_spline
 
 from ._sweep import sweep
 from .cones import RATIOS, Cones
@@ -32,7 +32,7 @@ def transport(fan: Fan, soft: NDArray[np.float32], hard: NDArray[np.float32], co
     """
     total = np.zeros(fan.shape, dtype=np.float32)
     relative = fan.distance_mm / fan.middle_mm
-    share = interp1d(RATIOS, cones.share, axis=0)(np.clip(1 / relative, RATIOS[0], RATIOS[-1]))
+    share = make_interp_spline(RATIOS, cones.share, k=1)(np.clip(1 / relative, RATIOS[0], RATIOS[-1]))
     leading = np.abs(cones.direction).argmax(axis=1)
     for axis, order in _ORDERS.items():
         chosen = np.flatnonzero(leading == axis)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from imrt_core.machine.tank_data import read_artiste
 from imrt_core.patient import MachineError
 
 from .measurements import FileContents
@@ -17,6 +17,7 @@ FORMAT = "TPR, output factor and fluence tables"
 #: The normalisation field's factor is written as 1.
 _UNIT_TOLERANCE = 1e-3
 FILES = ("tpr.dat", "of.dat", "primflu.dat", "params.dat")
+_NEEDED = ("SAD", "photon_energy", "dose_reference_depth")
 
 
 def recognise(folder: Path) -> bool:
@@ -32,56 +33,78 @@ def read_layout(folder: Path) -> FileContents:
     MachineError
         If one is missing, not a table of numbers, or lacks a parameter.
     """
-    for name in FILES:
-        read_lines(folder / name)  # refuses what is no text before the tables are parsed
-    ssd_mm: float | None = None
-    for line_number, line in enumerate(read_lines(folder / "params.dat"), start=1):
-        words = line.split()
-        if len(words) == 2 and not line.startswith("#"):
-            value = number(words[1], at(folder / "params.dat", line_number))
-            if words[0] == "dose_reference_ssd":
-                ssd_mm = value
-    data = read_artiste(folder)
-    order = np.argsort(data.of_field_mm)
-    unit = int(np.argmin(np.abs(data.output_factor - 1)))
-    if abs(data.output_factor[unit] - 1) > _UNIT_TOLERANCE:
+    parameters = _parameters(folder / "params.dat")
+    table, factors, primary = (_table(folder / name) for name in FILES[:3])
+    missing = [name for name in _NEEDED if name not in parameters]
+    if missing or min(table.shape) < 4 or factors.shape[1] != 2 or primary.shape[1] != 2:
         raise MachineError(
-            "no field has output factor 1", found=f"{data.output_factor[unit]:g} at the nearest",
-            where=str(folder / "of.dat"),
-        )  # fmt: skip
+            "the scans are not complete",
+            found=f"TPR {table.shape}, factors {factors.shape}, fluence {primary.shape}, lacks {missing}",
+            where=str(folder),
+        )
+    sad_mm, energy_mv, depth_mm = (parameters[name] for name in _NEEDED)
+    ssd_mm = parameters.get("dose_reference_ssd")
+    order = np.argsort(factors[:, 0])
+    side_mm, factor = factors[order].T
+    unit = int(np.argmin(np.abs(factor - 1)))
+    if abs(factor[unit] - 1) > _UNIT_TOLERANCE:
+        raise MachineError(
+            "no field has output factor 1", found=f"{factor[unit]:g} at the nearest", where=str(folder / "of.dat")
+        )
     scans = tuple(
         Scan(
             kind="tpr",
             field_x_mm=float(side),
             field_y_mm=float(side),
-            ssd_mm=data.sad_mm,
+            ssd_mm=sad_mm,
             depth_mm=None,
-            position_mm=data.depth_mm,
-            value=data.tpr[:, column],
-            relative_to=f"1 at {data.reference_depth_mm:g} mm depth",
-            energy_mv=data.energy_mv,
+            position_mm=table[1:, 0],
+            value=table[1:, column],
+            relative_to=f"1 at {depth_mm:g} mm depth",
+            energy_mv=energy_mv,
             source_file="tpr.dat",
         )
-        for column, side in enumerate(data.field_mm)
-    )
-    factors = OutputFactors(
-        field_x_mm=data.of_field_mm[order],
-        field_y_mm=data.of_field_mm[order],
-        factor=data.output_factor[order],
-        depth_mm=data.reference_depth_mm,
-        ssd_mm=ssd_mm,
-        normalised_x_mm=float(data.of_field_mm[unit]),
-        normalised_y_mm=float(data.of_field_mm[unit]),
-        energy_mv=data.energy_mv,
-        source_file="of.dat",
+        for column, side in enumerate(table[0])
+        if column > 0 and side > 0  # the zero field is an extrapolation
     )
     return FileContents(
         format=FORMAT,
         source_file=", ".join(FILES),
         scans=scans,
-        output_factors=(factors,),
-        primary_fluence=PrimaryFluence(data.fluence_radius_mm, data.fluence, "primflu.dat"),
-        energy_mv=data.energy_mv,
-        sad_mm=data.sad_mm,
+        output_factors=(
+            OutputFactors(
+                field_x_mm=side_mm,
+                field_y_mm=side_mm,
+                factor=factor,
+                depth_mm=depth_mm,
+                ssd_mm=ssd_mm,
+                normalised_x_mm=float(side_mm[unit]),
+                normalised_y_mm=float(side_mm[unit]),
+                energy_mv=energy_mv,
+                source_file="of.dat",
+            ),
+        ),
+        primary_fluence=PrimaryFluence(primary[:, 0], primary[:, 1], "primflu.dat"),
+        energy_mv=energy_mv,
+        sad_mm=sad_mm,
         warnings=() if ssd_mm else ("params.dat: the SSD of the output factors is not stated (dose_reference_ssd)",),
     )
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Return line numbers and words, comments and empty lines left out."""
+    lines = enumerate(read_lines(path), start=1)
+    return [(n, line.split()) for n, line in lines if line.strip() and not line.startswith("#")]
+
+
+def _parameters(path: Path) -> dict[str, float]:
+    return {words[0]: number(words[1], at(path, n)) for n, words in _rows(path) if len(words) == 2}
+
+
+def _table(path: Path) -> NDArray[np.float64]:
+    rows = [[number(word, at(path, n)) for word in words] for n, words in _rows(path)]
+    if not rows or len({len(row) for row in rows}) > 1:
+        raise MachineError(
+            "a scan is not a table of numbers", found=f"{len(rows)} rows of unequal length", where=str(path)
+        )
+    return np.array(rows)
