@@ -34,7 +34,7 @@ def test_each_beam_has_the_machine_of_its_energy() -> None:
     np.testing.assert_allclose(both.fraction_dose_gy.array, total, rtol=1e-5, atol=1e-7)
     assert [beam.name for beam in both.beams] == [beam.name for beam in plan.beams]
     assert [b.dose_at_isocentre_gy for b in both.beams] == [d.beams[0].dose_at_isocentre_gy for d in alone]
-    assert both.model == "generic_6mv 2.0, generic_10mv 1.0"
+    assert both.model == f"{SIX.name} {SIX.version}, {TEN.name} {TEN.version}"
     assert sum("beam model not validated" in warning for warning in both.warnings) == 1
 
 
