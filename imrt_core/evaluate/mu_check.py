@@ -146,55 +146,64 @@ def check_metersets(
     made: dict[int, BeamMuCheck] = {}
     chosen: dict[int, tuple[Point, CheckTables]] = {}
     for beam in plan.beams:
-        of_quality = _tables_for(beam, tables)
-        if of_quality is None:
-            made[beam.number] = _not_made(
-                beam, f"no measured tables for {beam.nominal_energy_mv:g} MV {beam.fluence_mode}"
-            )
-            continue
-        own = [p for p in (beam.beam_dose_point_lps, beam.isocentre_lps) if p is not None]
-        points = tuple(dict.fromkeys((*own, *proposed)))
-        try:
-            point = suited_point(beam, red, of_quality, points, patient_position=patient_position)
-        except InputRefusedError as error:
-            made[beam.number] = _not_made(beam, str(error), of_quality)
-            continue
-        chosen[beam.number] = (point, of_quality)
-    known = _known(plan, computed, {number: point for number, (point, _) in chosen.items()})
-    missing = {number: point for number, (point, _) in chosen.items() if number not in known}
-    doses: Mapping[int, float] = known
-    refused = ""
+        found = _chosen(beam, red, tables, proposed, patient_position)
+        if isinstance(found, BeamMuCheck):
+            made[beam.number] = found
+        else:
+            chosen[beam.number] = found
+    points = {number: point for number, (point, _) in chosen.items()}
+    doses, refused = _known(plan, computed, points), ""
+    missing = {number: point for number, point in points.items() if number not in doses}
     if missing:
+        spacing_mm = fraction_dose_gy.grid.spacing_mm
         try:
-            doses = {
-                **known,
-                **_at_points(plan, red, machines, missing, fraction_dose_gy.grid.spacing_mm, patient_position, engine),
-            }
+            doses |= _at_points(plan, red, machines, missing, spacing_mm, patient_position, engine)
         except InputRefusedError as error:
             refused = f"the engine gives no dose at the check's point: {error}"
     for beam in plan.beams:
-        if beam.number not in chosen:
-            continue
-        point, of_quality = chosen[beam.number]
-        dose = doses.get(beam.number)
-        if dose is None:
-            made[beam.number] = _not_made(beam, refused, of_quality, point)
-            continue
-        try:
-            judged = check_plan(
-                replace(plan, beams=(beam,)),
-                red,
-                of_quality,
-                points_lps=point,
-                patient_position=patient_position,
-                # An engine that gives nothing where the check gives dose differs; it is no bad request.
-                planned_gy={beam.number: _LEAST_GY if dose <= 0 else dose},
+        if beam.number in chosen:
+            point, of_quality = chosen[beam.number]
+            dose = doses.get(beam.number)
+            made[beam.number] = (
+                _not_made(beam, refused, of_quality, point)
+                if dose is None
+                else _compared(plan, beam, red, of_quality, point, dose, patient_position)
             )
-        except InputRefusedError as error:
-            made[beam.number] = _not_made(beam, str(error), of_quality, point)
-            continue
-        made[beam.number] = _judged(judged.beams[0], judged.tables)
     return MuCheck(tuple(made[beam.number] for beam in plan.beams))
+
+
+def _chosen(
+    beam: Beam, red: Volume, tables: Sequence[CheckTables], proposed: tuple[Point, ...], patient_position: str
+) -> tuple[Point, CheckTables] | BeamMuCheck:
+    """Return where a beam is checked and with which tables, or why it cannot be."""
+    of_quality = _tables_for(beam, tables)
+    if of_quality is None:
+        return _not_made(beam, f"no measured tables for {beam.nominal_energy_mv:g} MV {beam.fluence_mode}")
+    own = [point for point in (beam.beam_dose_point_lps, beam.isocentre_lps) if point is not None]
+    points = tuple(dict.fromkeys((*own, *proposed)))
+    try:
+        return suited_point(beam, red, of_quality, points, patient_position=patient_position), of_quality
+    except InputRefusedError as error:
+        return _not_made(beam, str(error), of_quality)
+
+
+def _compared(
+    plan: Plan, beam: Beam, red: Volume, tables: CheckTables, point: Point, dose_gy: float, patient_position: str
+) -> BeamMuCheck:
+    """Return the verdict on a beam whose dose at the point the engine has told."""
+    try:
+        found = check_plan(
+            replace(plan, beams=(beam,)),
+            red,
+            tables,
+            points_lps=point,
+            patient_position=patient_position,
+            # An engine that gives nothing where the check gives dose differs; it is no bad request.
+            planned_gy={beam.number: _LEAST_GY if dose_gy <= 0 else dose_gy},
+        )
+    except InputRefusedError as error:
+        return _not_made(beam, str(error), tables, point)
+    return _judged(found.beams[0], found.tables)
 
 
 def _tables_for(beam: Beam, tables: Sequence[CheckTables]) -> CheckTables | None:
@@ -208,7 +217,9 @@ def _tables_for(beam: Beam, tables: Sequence[CheckTables]) -> CheckTables | None
 def _known(plan: Plan, computed: Sequence[BeamDose] | None, chosen: Mapping[int, Point]) -> dict[int, float]:
     """Doses at the chosen points that the engine has computed already, by beam number."""
     known: dict[int, float] = {}
-    for beam, dose in zip(plan.beams, computed or (), strict=False):
+    if computed is None:
+        return known
+    for beam, dose in zip(plan.beams, computed, strict=True):
         point = chosen.get(beam.number)
         if point is not None and point == beam.beam_dose_point_lps and dose.dose_at_point_gy is not None:
             known[beam.number] = dose.dose_at_point_gy

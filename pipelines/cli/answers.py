@@ -167,8 +167,9 @@ class FractionAnswer(Answer):
     stage_seconds: dict[str, float]
 
     def must_look(self) -> bool:
-        """Tell that a person must look: at a review, after ``replan``, or where a wanted plan could not be made."""
-        return self.decision in ("review", "replan") or self.plan_of_day.startswith("not-computed")
+        """Tell that a person must look: review, replan, a wanted plan not made, or one that failed the MU check."""
+        failed = self.mu_check is not None and self.mu_check.passed is False
+        return failed or self.decision in ("review", "replan") or self.plan_of_day.startswith("not-computed")
 
     def as_text(self) -> RenderableType:
         """Return the verdict, the shift and the goals."""
