@@ -36,3 +36,8 @@ def ledger_file() -> Path:
 def dagster_folder() -> Path:
     """Return the folder that ``DAGSTER_HOME`` is set to."""
     return make_folder(home() / "dagster")
+
+
+def check_tables_folder() -> Path:
+    """Return where a clinic keeps measured tables for the independent check, ``MACHINE.toml``; it need not exist."""
+    return home() / "check-tables"

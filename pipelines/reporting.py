@@ -24,6 +24,7 @@ from registration import DayStructures, DeformableMatch, RigidMatch
 from registration.itk import read_volume
 
 from . import filling
+from .approving import signed_state
 from .codec import read_npz, read_value_json
 from .errors import CourseError
 from .ledger import FractionRow, open_ledger
@@ -140,7 +141,7 @@ def write_fraction_report(
             course.course,
             fraction.key,
             FractionRow(
-                state="recorded" if fraction.delivery() else "computed",
+                state="recorded" if fraction.delivery() else signed_state(ledger, fraction) or "computed",
                 decision=report.decision,
                 reasons=report.reasons,
                 shift=_shift_row(outputs.shift) if used else None,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from imrt_core.dose import BeamDose
 from imrt_core.evaluate import DVH, GoalResult, GoalRow, TargetCoverage
 from imrt_core.evaluate.body_contour import ContourChange
+from imrt_core.evaluate.mu_check import MuCheck
 from imrt_core.patient import PatientImage, Plan, PlanningData, RigidTransform, StructureSet, Volume
 from registration import AppliedShift, CouchShift
 
@@ -90,6 +91,8 @@ class Baseline:
         3 %/2 mm, global.
     warnings : tuple of str
         Of the dose engine.
+    mu_check : MuCheck or None
+        Independent check of the plan's metersets; None in courses that were registered before there was one.
     """
 
     goals: tuple[GoalResult, ...]
@@ -100,6 +103,7 @@ class Baseline:
     gate_reasons: tuple[str, ...]
     gamma_pass_percent: float | None
     warnings: tuple[str, ...]
+    mu_check: MuCheck | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,6 +242,8 @@ class PlanForDay:
         Its goals, course scale, as if every fraction were like today.
     structures : StructureSet or None
         What it was optimised on, day frame after the shift.
+    mu_check : MuCheck or None
+        Independent check of its metersets; None where there is no new plan.
     """
 
     outcome: str
@@ -251,3 +257,4 @@ class PlanForDay:
     iterations: int | None = None
     segments: int | None = None
     seconds: float | None = None
+    mu_check: MuCheck | None = None

@@ -7,6 +7,7 @@ own, and an import contract keeps it so. It uses the domain types of :mod:`imrt_
 from .files import load_tables, parse_tables, shipped_tables
 from .plan_check import TOLERANCE_PERCENT, better_point, check_plan
 from .point_dose import PointDose, beam_point_dose
+from .points import candidate_points, suited_point
 from .result import BeamCheck, PlanCheck
 from .suitability import ProposedPoint, proposed_points, unsuitable_because
 from .tables import CheckTables
@@ -20,10 +21,12 @@ __all__ = [
     "ProposedPoint",
     "beam_point_dose",
     "better_point",
+    "candidate_points",
     "check_plan",
     "load_tables",
     "parse_tables",
     "proposed_points",
     "shipped_tables",
+    "suited_point",
     "unsuitable_because",
 ]

@@ -102,6 +102,8 @@ def plan_of_day(
     if result.plan is not None:
         metadata |= {"MU": float(result.plan.total_mu), "seconds": float(result.seconds or 0.0)}
         metadata |= {str(goal.goal): float(goal.value) for goal in result.goals}
+    if result.mu_check is not None:
+        metadata["MU check"] = MetadataValue.json(list(result.mu_check.faults) or ["passed"])
     return Output(result, metadata=metadata)
 
 

@@ -18,6 +18,7 @@ from ..results import Baseline, Planning, PlanOfRecord
 from ..stages.dose import density, dose_grid, metal_flags
 from ..stages.export import write_planned
 from ..stages.judging import baseline_of
+from ..stages.mu_check import mu_check_of
 from ..stages.planning import read_planning
 from ..stages.plans import plan_of_record as take_or_make_plan
 from ..store import CourseFolder
@@ -104,7 +105,15 @@ def planned_dose_and_baseline(
     dose = replace(dose, warnings=(*patient.warnings, *flags, *dose.warnings))
     fraction_gy = dose.fraction_dose_gy
     course_gy = fraction_gy.with_array(fraction_gy.array * plan.fractions_planned)
-    baseline = baseline_of(data, dose, record, course.protocol(), course_gy)
+    check = mu_check_of(
+        plan,
+        patient.red,
+        (machine,),
+        fraction_gy,
+        patient_position=record.patient_position or "",
+        computed=dose.beams,
+    )
+    baseline = baseline_of(data, dose, record, course.protocol(), course_gy, mu_check=check)
     write_planned(course, data, plan_of_record, course_gy)
     goals: dict[str, Any] = {str(result.goal): float(result.value) for result in baseline.goals}
     return (
@@ -124,6 +133,7 @@ def planned_dose_and_baseline(
                 **goals,
                 "engine validated": "not compared" if baseline.gate_passed is None else str(baseline.gate_passed),
                 "gate": MetadataValue.json(list(baseline.gate_reasons)),
+                "MU check": MetadataValue.json(list(check.faults) or ["passed"]),
             },
         ),
     )

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from pipelines.report.parts import Decision, Figure, GoalStatus
 
+from .mu_check import MuCheckPart, plan_text
 from .output import Answer, Part
 
 Triple = tuple[float, float, float]
@@ -75,6 +76,7 @@ class CourseAnswer(Answer):
     goals: tuple[GoalAnswer, ...]
     not_applicable: tuple[str, ...]
     baseline: BaselineAnswer
+    mu_check: MuCheckPart | None = None
     state: str
     reasons: tuple[str, ...]
     folder: str
@@ -88,13 +90,14 @@ class CourseAnswer(Answer):
     def as_text(self) -> RenderableType:
         """Return a summary and the goals."""
         head = Table(show_header=False, box=None, pad_edge=False)
-        rows = {
+        rows: dict[str, str | Text] = {
             "course": self.course,
             "protocol, machine": f"{self.protocol}, {self.machine}",
             "prescription": ", ".join(f"{name} {dose:g} Gy" for name, dose in self.prescription_gy.items())
             + f" in {self.fractions} fractions",
             "plan": f"{self.plan_origin}, {len(self.beams)} beams, {sum(b.mu for b in self.beams):.0f} MU per fraction",
             "baseline": _validated(self.baseline),
+            "independent MU check": plan_text(self.mu_check),
             "state": self.state,
             "folder": self.folder,
         }
@@ -158,13 +161,15 @@ class FractionAnswer(Answer):
     goals: tuple[GoalRowAnswer, ...]
     reoptimised: bool
     plan_of_day: str
+    mu_check: MuCheckPart | None = None
     report: str
     seconds: float
     stage_seconds: dict[str, float]
 
     def must_look(self) -> bool:
-        """Tell that a person must look: at a review, after ``replan``, or where a wanted plan could not be made."""
-        return self.decision in ("review", "replan") or self.plan_of_day.startswith("not-computed")
+        """Tell that a person must look: review, replan, a wanted plan not made, or one that failed the MU check."""
+        failed = self.mu_check is not None and self.mu_check.passed is False
+        return failed or self.decision in ("review", "replan") or self.plan_of_day.startswith("not-computed")
 
     def as_text(self) -> RenderableType:
         """Return the verdict, the shift and the goals."""
@@ -179,6 +184,8 @@ class FractionAnswer(Answer):
                 f"{triple(self.applied.shift_mm, 'mm')}  {triple(self.applied.rotation_deg, '°')}",
             )
         head.add_row(Text("plan of day", style="bold"), self.plan_of_day)
+        if self.mu_check is not None:
+            head.add_row(Text("independent MU check", style="bold"), plan_text(self.mu_check))
         head.add_row(Text("report", style="bold"), self.report)
         head.add_row(Text("seconds", style="bold"), f"{self.seconds:.1f}")
         goals = Table("goal", "planned", "today", "accumulated", "projected", "status")

@@ -14,6 +14,7 @@ from ..ledger import open_ledger
 from ..registering import AddedCourse, add_course, load_added
 from ..store import CourseFolder, courses
 from .answers import BaselineAnswer, BeamAnswer, CourseAnswer, CourseLine, CourseListAnswer, GoalAnswer
+from .mu_check import plan_part
 from .output import ForceOption, JsonOption, answering
 from .progress import stages_shown
 
@@ -98,6 +99,8 @@ def course_answer(added: AddedCourse, *, seconds: float | None = None) -> Course
     reasons += [
         f"hard goal not met by the plan: {g.goal} ({g.value:.1f})" for g in baseline.goals if g.goal.hard and not g.ok
     ]
+    if baseline.mu_check is not None:
+        reasons += [f"independent MU check: {text}" for text in baseline.mu_check.differing]
     reasons += load_machine(added.folder.machine_file).model.validity_warnings
     return CourseAnswer(
         course=record.course,
@@ -138,6 +141,7 @@ def course_answer(added: AddedCourse, *, seconds: float | None = None) -> Course
             gamma_pass_percent=baseline.gamma_pass_percent,
             reasons=baseline.gate_reasons,
         ),
+        mu_check=plan_part(baseline.mu_check),
         state=state,
         reasons=tuple(reasons),
         folder=str(added.folder.path),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 from pydantic import Field
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from imrt_core.density import METALS, density_of
@@ -27,6 +27,8 @@ from imrt_core.patient.contours import mask_from_structure
 from ..images import load_image
 from ..stages.dose import metal_flags
 from ..stages.export import commented
+from ..stages.mu_check import mu_check_of
+from .mu_check import MuCheckBeam, beam_part, beam_text, reason_lines
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
 
 
@@ -40,6 +42,7 @@ class BeamFigures(Part):
     planned_beam_dose_gy: float | None = Field(description="BeamDose in the RTPLAN.")
     ssd_mm: float
     radiological_depth_mm: float
+    mu_check: MuCheckBeam = Field(description="Independent check of the meterset.")
 
 
 class DoseAnswer(Answer):
@@ -66,6 +69,7 @@ class DoseAnswer(Answer):
         )
         for column in ("beam", "MU", "isocentre Gy/fx", "point Gy/fx", "RTPLAN BeamDose Gy", "SSD mm", "depth mm"):
             table.add_column(column, justify="left" if column == "beam" else "right")
+        table.add_column("MU check %", justify="right")
         for b in self.beams:
             table.add_row(
                 b.name,
@@ -75,8 +79,9 @@ class DoseAnswer(Answer):
                 _number(b.planned_beam_dose_gy),
                 f"{b.ssd_mm:.1f}",
                 f"{b.radiological_depth_mm:.1f}",
+                beam_text(b.mu_check),
             )
-        return table
+        return Group(table, *reason_lines(tuple(b.mu_check for b in self.beams)))
 
 
 def _number(value: float | None) -> str:
@@ -155,9 +160,20 @@ def dose(
         path=out,
         structures_uid=treatment.structure_set_uid,
     )
+    with console.status("independent MU check"):
+        check = mu_check_of(
+            treatment,
+            patient.red,
+            machines,
+            fraction_dose,
+            patient_position=position,
+            computed=result.beams,
+            engine=engine,
+        )
     inside = body.resampled_to(grid).array >= 0.5
     course = fraction_dose.array * fractions
     warnings = [*result.warnings, *patient.warnings, *metal_flags(patient, treatment, position)]
+    warnings += [f"independent MU check: {line}" for line in check.differing]
     for line in warnings:
         console.print(f"[yellow]warning[/]: {line}")
     return DoseAnswer(
@@ -180,8 +196,9 @@ def dose(
                 planned_beam_dose_gy=planned.beam_dose_gy,
                 ssd_mm=computed.ssd_mm,
                 radiological_depth_mm=computed.radiological_depth_mm,
+                mu_check=beam_part(checked),
             )
-            for computed, planned in zip(result.beams, treatment.beams, strict=True)
+            for computed, planned, checked in zip(result.beams, treatment.beams, check.beams, strict=True)
         ],
     )
 

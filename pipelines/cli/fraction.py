@@ -11,6 +11,7 @@ from ..store import CourseFolder
 from ..treating import FractionOutcome, delivery_record, record_delivery, run_fraction
 from .answers import AppliedAnswer, FractionAnswer, GoalRowAnswer, RecordAnswer
 from .course import PositionOption
+from .mu_check import plan_part
 from .output import ForceOption, JsonOption, answering, parse_numbers
 from .progress import stages_shown
 
@@ -123,6 +124,7 @@ def fraction_answer(outcome: FractionOutcome) -> FractionAnswer:
         ),
         reoptimised=outcome.plan.outcome == "reoptimised",
         plan_of_day=f"{outcome.plan.outcome}: {outcome.plan.reason}",
+        mu_check=plan_part(outcome.plan.mu_check),
         report=str(outcome.report),
         seconds=outcome.seconds,
         stage_seconds=dict(outcome.stage_seconds),

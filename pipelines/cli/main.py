@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import commission, course, demo, doctor, dose, dvh, fraction, gamma, planning, registration, report, ui
+from . import approval, commission, course, demo, doctor, dose, dvh, fraction, gamma, planning, registration, report, ui
 
 app = typer.Typer(
     name="igrt",
@@ -25,5 +25,19 @@ def _main(show_version: Annotated[bool, typer.Option("--version", help="Print th
         raise typer.Exit
 
 
-for _module in (demo, course, fraction, report, registration, planning, dose, dvh, gamma, commission, doctor, ui):
+for _module in (
+    demo,
+    course,
+    fraction,
+    approval,
+    report,
+    registration,
+    planning,
+    dose,
+    dvh,
+    gamma,
+    commission,
+    doctor,
+    ui,
+):
     _module.add_to(app)

@@ -23,10 +23,12 @@ from ..images import load_image
 from ..protocol import load_protocol
 from ..stages.dose import density
 from ..stages.export import commented
+from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
 from ..stages.plans import LABEL_OF_RECORD, objectives_of
 from ..structure_names import match_structures, renamed
 from .answers import GoalAnswer, number, status_text
+from .mu_check import MuCheckPart, plan_part, plan_text
 from .output import Answer, ForceOption, JsonOption, answering, refuse_existing
 from .progress import stages_shown
 
@@ -47,13 +49,14 @@ class PlanAnswer(Answer):
     mu: float
     segments: int
     delivery_seconds: float
+    mu_check: MuCheckPart | None
     warnings: tuple[str, ...]
     seconds: float
     stage_seconds: dict[str, float]
 
     def must_look(self) -> bool:
-        """Whether a hard goal is not met."""
-        return not self.feasible
+        """Whether a hard goal is not met, or the independent MU check differs."""
+        return not self.feasible or (self.mu_check is not None and self.mu_check.passed is False)
 
     def as_text(self) -> RenderableType:
         """Return the goals, with the plan's figures below."""
@@ -64,6 +67,7 @@ class PlanAnswer(Answer):
         lines = [
             f"{self.mu:.0f} MU per fraction in {self.segments} segments, {self.delivery_seconds:.0f} s to deliver",
             f"objective {self.objective:.4g} after {self.iterations} iterations; {self.seconds:.0f} s ({stages})",
+            f"independent MU check {plan_text(self.mu_check)}",
             *self.not_applicable,
             *(f"warning: {text}" for text in self.warnings),
         ]
@@ -138,6 +142,8 @@ def plan(
             warm_start=warm,
             progress=lambda progress: on_stage(_words(progress)),
         )
+        on_stage("independent MU check")
+        check = mu_check_of(result.plan, red, (unit,), result.fraction_dose_gy, patient_position=position)
     made = replace(
         result.plan,
         structure_set_uid=drawn.sop_instance_uid,
@@ -179,7 +185,8 @@ def plan(
         mu=result.mu,
         segments=result.segments,
         delivery_seconds=result.delivery_seconds,
-        warnings=(*notes, *result.warnings),
+        mu_check=plan_part(check),
+        warnings=(*notes, *result.warnings, *(f"independent MU check: {line}" for line in check.differing)),
         seconds=time.perf_counter() - started,
         stage_seconds=result.stage_seconds,
     )

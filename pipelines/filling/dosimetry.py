@@ -18,6 +18,7 @@ from pipelines.report.parts import (
 )
 
 from ..results import Baseline, DayDose, DayShift, GoalsOfDay, PlanForDay, PlanOfRecord, Withheld
+from .plans import mu_check_figure
 
 
 def beam_rows(plan: Plan, planned: Sequence[BeamDose], today: DayDose | Withheld) -> tuple[BeamRow, ...]:
@@ -104,6 +105,7 @@ def engine_baseline(baseline: Baseline, machine: Machine) -> EngineBaseline:
         reasons=baseline.gate_reasons,
         gamma_pass_percent=baseline.gamma_pass_percent,
         model_warnings=machine.model.validity_warnings,
+        mu_check=mu_check_figure(baseline.mu_check),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from imrt_core.evaluate.mu_check import MuCheck
 from pipelines.report.parts import (
+    MuCheckRow,
     PlanComparison,
     PlanOfDay,
     PlanSummary,
+    QualityFigure,
 )
 
 from ..course_record import CourseRecord
@@ -59,5 +62,41 @@ def plan_of_day_report(
             "segments": plan.segments,
             "seconds": plan.seconds,
             "comparison": comparison,
+            "mu_check": mu_check_figure(plan.mu_check),
+            "mu_check_beams": _mu_check_rows(plan.mu_check),
         }
+    )
+
+
+def mu_check_figure(check: MuCheck | None) -> QualityFigure | None:
+    """Return the outcome of an independent MU check with the largest difference of a beam."""
+    if check is None:
+        return None
+    judged = sum(beam.passed is not None for beam in check.beams)
+    tables = ", ".join(dict.fromkeys(beam.tables for beam in check.beams if beam.tables))
+    return QualityFigure(
+        name="Independent MU check",
+        value=check.largest_percent,
+        unit="%",
+        limit=f"<= {check.tolerance_percent:g}",
+        passed=check.passed,
+        note=f"{judged} of {len(check.beams)} beams judged" + (f", tables {tables}" if tables else ""),
+    )
+
+
+def _mu_check_rows(check: MuCheck | None) -> tuple[MuCheckRow, ...]:
+    return tuple(
+        MuCheckRow(
+            number=beam.number,
+            name=beam.name,
+            mu=beam.mu,
+            mu_by_check=beam.mu_for_engine_dose,
+            point_lps=beam.point_lps,
+            check_dose_gy=beam.check_dose_gy,
+            engine_dose_gy=beam.engine_dose_gy,
+            difference_percent=beam.difference_percent,
+            passed=beam.passed,
+            note="; ".join((*beam.reasons, *beam.notes)),
+        )
+        for beam in (check.beams if check else ())
     )

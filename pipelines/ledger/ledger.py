@@ -121,6 +121,13 @@ class Ledger:
         self.session.add(row)
         self.add_event("fraction-recorded", course=course, fraction=fraction, details=delivered)
 
+    def sign_off(self, course: str, fraction: str, state: str, details: Mapping[str, Any]) -> None:
+        """Write that a person has ``"approved"`` or ``"rejected"`` the plan of a fraction."""
+        row = self.session.get(Fraction, (course, fraction))
+        if row is not None:
+            row.state, row.updated = state, now()
+        self.add_event(f"plan-{state}", course=course, fraction=fraction, details=details)
+
     def fraction_state(self, course: str, fraction: str) -> str:
         """Return the state of a fraction; empty if nothing is known."""
         row = self.session.get(Fraction, (course, fraction))

@@ -108,11 +108,30 @@ class DvhPair(Part):
     note: str = ""
 
 
+class MuCheckRow(Part):
+    """One beam of the independent MU check, per fraction (``imrt_core.evaluate.mu_check.BeamMuCheck``).
+
+    ``passed`` None: the check could not be made, ``note`` says why.
+    """
+
+    number: int
+    name: str
+    mu: float
+    mu_by_check: Figure = None
+    point_lps: Point | None = None
+    check_dose_gy: Figure = None
+    engine_dose_gy: Figure = None
+    difference_percent: Figure = None
+    passed: bool | None = None
+    note: str = ""
+
+
 class EngineBaseline(Part):
     """Our engine's dose of the plan of record against the treatment-planning system's, judged on ``course add``.
 
     ``validated`` None: no TPS dose to compare with. False: "engine not validated for this plan", every decision review.
-    ``model_warnings``: a beam model that was compared with no measurement.
+    ``model_warnings``: a beam model that was compared with no measurement. ``mu_check``: independent MU check of the
+    plan of record; None where it was never made.
     """
 
     validated: bool | None = None
@@ -121,6 +140,7 @@ class EngineBaseline(Part):
     gamma_criteria: str = "3 % / 2 mm, global, cutoff 10 %"
     figures: tuple[QualityFigure, ...] = ()
     model_warnings: tuple[str, ...] = ()
+    mu_check: QualityFigure | None = None
 
 
 class DoseBasis(Part):
@@ -170,7 +190,8 @@ class PlanOfDay(Part):
     """The plan of the day: kept, re-optimised, or not computed with the reason. Always UNAPPROVED until a person signs.
 
     ``apply_shift`` is printed beside the plan: a plan of day is made for the patient *after* the stated shift.
-    ``mu_check``: independent MU check; None where it was not made, and the report says so.
+    ``mu_check``: outcome of the independent MU check, with its beams in ``mu_check_beams``; None where there is no new
+    plan, or one that was made before there was a check. A check that did not pass must be overridden to approve.
     """
 
     outcome: Literal["kept", "reoptimised", "not-computed"]
@@ -188,4 +209,5 @@ class PlanOfDay(Part):
     seconds: Figure = None
     comparison: tuple[PlanComparison, ...] = ()
     mu_check: QualityFigure | None = None
+    mu_check_beams: tuple[MuCheckRow, ...] = ()
     checks: tuple[QualityFigure, ...] = ()

@@ -6,6 +6,7 @@ from .blocks import Block, Cell, Facts, Notes, Section, Table, Tone, without_emp
 from .model import FractionReport
 from .parts import BeamRow, GoalLine, PlanOfDay
 from .view_match import Figures, chosen, quality_table, reasons_notes
+from .view_mu_check import mu_check_outcome, mu_check_table
 from .words import STATUS, UNKNOWN, comparison, number, passed, point, signed
 
 
@@ -95,7 +96,10 @@ def dose_section(report: FractionReport, figures: Figures) -> Section | None:
         gamma = UNKNOWN
         if baseline.gamma_pass_percent is not None:
             gamma = f"{number(baseline.gamma_pass_percent, 1, '%')} of points ({baseline.gamma_criteria})"
-        blocks.append(Facts((("Engine against TPS, plan of record", outcome), ("Gamma pass rate", Cell(gamma)))))
+        facts = [("Engine against TPS, plan of record", outcome), ("Gamma pass rate", Cell(gamma))]
+        if baseline.mu_check is not None:
+            facts.append(("Independent MU check, plan of record", mu_check_outcome(baseline.mu_check)))
+        blocks.append(Facts(tuple(facts)))
         blocks += reasons_notes(baseline.reasons, baseline.validated is not False)
         blocks += quality_table(baseline.figures, "Engine against TPS")
     return Section("dose", "Dose of the day", tuple(blocks)) if blocks else None
@@ -194,6 +198,7 @@ def plan_section(report: FractionReport) -> Section | None:
         head = ("Goal", "Scheduled today", "", "Plan of day", "", "Difference")
         note = "Both on today's anatomy after the shift, course scale."
         blocks.append(Table("Scheduled plan against plan of the day", head, table_rows, numeric=(1, 3, 5), note=note))
+    blocks += mu_check_table(plan)
     blocks += quality_table(plan.checks, "Checks of the plan of the day")
     return Section("plan", "Plan of the day", tuple(blocks))
 
@@ -214,10 +219,7 @@ def _plan_facts(plan: PlanOfDay) -> list[tuple[str, Cell]]:
     ]
     if plan.segments is not None:
         rows.append(("Segments", Cell(str(plan.segments))))
-    check = plan.mu_check
-    rows.append(
-        ("Independent MU check", passed(check.passed) if check else Cell("not made: required before approval", "warn"))
-    )
+    rows.append(("Independent MU check", mu_check_outcome(plan.mu_check)))
     if plan.seconds is not None:
         rows.append(("Made in", Cell(number(plan.seconds, 1, "s"))))
     rows += [("UID", Cell(plan.sop_instance_uid, "muted"))] if plan.sop_instance_uid else []

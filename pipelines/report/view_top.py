@@ -5,6 +5,7 @@ from __future__ import annotations
 from .blocks import Cell, Facts, ShiftCard, Verdict
 from .model import FractionReport
 from .parts import EngineBaseline, Shift
+from .view_mu_check import mu_check_banner
 from .words import (
     UNKNOWN,
     VERDICTS,
@@ -50,6 +51,7 @@ def banners(report: FractionReport) -> tuple[Cell, ...]:
         lines.append(Cell("This report was written after delivery.", "info"))
     if report.plan_of_day is not None and report.plan_of_day.outcome == "reoptimised":
         lines.append(Cell("A plan of the day is attached to this report. It is UNAPPROVED.", "warn"))
+    lines += mu_check_banner(report.plan_of_day)
     if any(not row.reviewed for row in report.structures):
         lines.append(Cell("Propagated contours are unreviewed.", "warn"))
     return tuple(lines)

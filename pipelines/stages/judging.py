@@ -19,6 +19,7 @@ from imrt_core.evaluate import (
     judge_goals,
 )
 from imrt_core.evaluate.accumulation import Accumulation
+from imrt_core.evaluate.mu_check import MuCheck
 from imrt_core.patient import Goal, PlanningData, Volume
 from registration import DayStructures, DeformableMatch, RigidMatch
 
@@ -39,7 +40,13 @@ def judged_names(protocol: Protocol, goals: Sequence[Goal]) -> tuple[str, ...]:
 
 
 def baseline_of(
-    data: PlanningData, dose: PlanDose, course: CourseRecord, protocol: Protocol, course_dose_gy: Volume
+    data: PlanningData,
+    dose: PlanDose,
+    course: CourseRecord,
+    protocol: Protocol,
+    course_dose_gy: Volume,
+    *,
+    mu_check: MuCheck | None = None,
 ) -> Baseline:
     """Judge our dose of the plan of record, and compare it with the planning system's.
 
@@ -53,6 +60,8 @@ def baseline_of(
         Goals and prescription.
     course_dose_gy : Volume
         Our dose of all fractions.
+    mu_check : MuCheck or None
+        Independent check of the plan; kept with the baseline.
     """
     goals = [Goal.parse(text) for text in course.goals]
     highest = max(course.prescription_gy.values())
@@ -73,6 +82,7 @@ def baseline_of(
         gate_reasons=reasons,
         gamma_pass_percent=pass_percent,
         warnings=dose.warnings,
+        mu_check=mu_check,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from imrt_core.dicom import uid_from
 from imrt_core.evaluate import Decision, Verdict
 from imrt_core.evaluate.accumulation import Accumulation
+from imrt_core.evaluate.mu_check import MuCheck
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import Machine
 from imrt_core.machine.density import AIR
@@ -32,6 +33,7 @@ from registration import DayStructures, DeformableMatch, warp, warp_structures
 from ..course_record import CourseRecord
 from ..protocol import Protocol
 from ..results import DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
+from .mu_check import mu_check_of
 
 #: Label of a plan of record that is made here (DICOM SH: 16 characters).
 LABEL_OF_RECORD = "IGRT RESEARCH"
@@ -169,11 +171,18 @@ def plan_of_day(
         )
     except InputRefusedError as error:
         return PlanForDay("not-computed", f"no plan of day could be made: {error}")
-    return _adapted(result, after, shift.motion, decision, seconds=time.perf_counter() - started)
+    check = mu_check_of(result.plan, red, (machine,), result.fraction_dose_gy, patient_position=shift.patient_position)
+    return _adapted(result, after, shift.motion, decision, check, seconds=time.perf_counter() - started)
 
 
 def _adapted(
-    result: PlanResult, structures: StructureSet, motion: RigidTransform, decision: Decision, *, seconds: float
+    result: PlanResult,
+    structures: StructureSet,
+    motion: RigidTransform,
+    decision: Decision,
+    check: MuCheck,
+    *,
+    seconds: float,
 ) -> PlanForDay:
     reason = decision.reasons[0] if decision.reasons else ""
     if not result.feasible:
@@ -192,6 +201,7 @@ def _adapted(
         iterations=result.iterations,
         segments=result.segments,
         seconds=seconds,
+        mu_check=check,
     )
 
 

@@ -168,6 +168,11 @@ def test_plan_writes_a_plan_whose_dose_igrt_dose_reproduces(
     )  # fmt: skip
     assert computed["engine"] == "collapsed-cone"
     assert [b["name"] for b in computed["beams"]] == [b.name for b in treatment.beams]
+    for beam in computed["beams"]:  # modulated beams: the check agrees, or says why it gives no verdict
+        check = beam["mu_check"]
+        assert check["check_dose_gy"] > 0 and check["engine_dose_gy"] > 0
+        assert check["passed"] or (check["passed"] is None and check["reasons"])
+    assert {b["name"]: b["passed"] for b in answer["mu_check"]["beams"]}.keys() == {b.name for b in treatment.beams}
     assert computed["course_max_gy"] == pytest.approx(float(read_dose(rtdose).dose_gy.array.max()), rel=1e-3)
     same = run("gamma", out / "rtdose.dcm", rtdose, "--dose-percent", "2", "--distance-mm", "2")
     assert same["pass_percent"] > 99.0

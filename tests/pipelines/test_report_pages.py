@@ -118,7 +118,8 @@ def test_report_says_all_that_clinical_lists(html):
         "ab" * 32,
         "Research software, not a medical device",
         "IGRT DAY fx18 UNAPPROVED",
-        "not made: required before approval",
+        "? not judged for every beam, largest difference −2.1 %",
+        "edge or modulation",
         "Plan of the day: apply this shift YES",
     ):
         assert text in html.words.replace("\u00a0", " "), text

@@ -83,6 +83,8 @@ def test_a_dose_warns(dicom: Path, tmp_path: Path) -> None:
     assert code == 0, answer
     assert WORDS in answer["warnings"][0] and answer["beam_model"] == "generic_10mv 1.0"
     assert answer["course_max_gy"] > 0
+    check = answer["beams"][0]["mu_check"]
+    assert check["passed"] is None and check["reasons"] == ["no measured tables for 10 MV STANDARD"]
     assert "Beam model not validated" in pydicom.dcmread(out).DoseComment
     code, both = igrt("dose", *where, "--force", "--machine", "generic_6mv", "--machine", "generic_10mv")
     assert (code, both["beam_model"], both["course_max_gy"]) == (0, "generic_10mv 1.0", answer["course_max_gy"])
