@@ -110,14 +110,12 @@ def build_case(
     overlap = {name: regions.target_overlap(name) for name in organs}
 
     def from_aims(aims: Aims) -> tuple[Objective, ...]:
-        made = objectives_from_goals(aims.goals, aims.prescription_gy, volumes_cc=volumes, target_overlap=overlap)
-        return tuple(o for o in made if o.structure in voxels.sets)
+        return objectives_from_goals(aims.goals, aims.prescription_gy, volumes_cc=volumes, target_overlap=overlap)
 
     if limits is None:
         highest_gy = max(dose for _, dose in prescription_gy)
         limits = limits_from_goals(goals, prescribed_gy=highest_gy, volumes_cc=volumes)
-    made = objectives_from_goals(goals, prescription_gy, volumes_cc=volumes, target_overlap=overlap)
-    wanted = tuple(made if objectives is None else objectives)
+    wanted = from_aims(Aims(tuple(goals), tuple(prescription_gy))) if objectives is None else tuple(objectives)
     voxels = select_voxels(regions, [o.structure for o in wanted] + [limit.structure for limit in limits])
     geometry = tuple(
         BeamGeometry(b.gantry_deg, isocentre_lps, patient_position, b.collimator_deg, b.table_deg, machine.model.sad_mm)
@@ -150,8 +148,8 @@ def build_case(
         geometry=geometry,
         bixels_mm=centres,
         matrix=matrix,
-        objectives=tuple(o for o in wanted if o.structure in voxels.sets),
-        objectives_for=from_aims if objectives is None else None,
+        objectives=voxels.with_voxels(wanted),
+        objectives_for=(lambda aims: voxels.with_voxels(from_aims(aims))) if objectives is None else None,
         limits=tuple(limits),
         smoothness=smoothness,
         background_gy=background,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from imrt_core.patient import Grid, StructureError, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 
+from .objectives import Objective
 from .regions import Regions
 from .voxels import VoxelSet
 
@@ -46,6 +47,10 @@ class PlanningVoxels:
         """Voxel centres, shape (rows, 3), LPS mm."""
         k, j, i = np.unravel_index(self.indices, self.grid.shape)
         return self.grid.to_lps(np.stack([i, j, k], axis=1))
+
+    def with_voxels(self, objectives: Sequence[Objective]) -> tuple[Objective, ...]:
+        """Return the objectives whose region has voxels."""
+        return tuple(o for o in objectives if o.structure in self.sets)
 
 
 def covering_grid(
