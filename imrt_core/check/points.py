@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from imrt_core.patient import Beam, GeometryError, PlanError, Volume
 
@@ -11,8 +12,11 @@ from .point_dose import beam_point_dose
 from .suitability import proposed_points, unsuitable_because
 from .tables import CheckTables
 
+#: Control points left out while a point is chosen, less one.
+_EVERY = 6
 
-def candidate_points(fraction_dose_gy: Volume, red: Volume, *, count: int = 6) -> tuple[Point, ...]:
+
+def candidate_points(fraction_dose_gy: Volume, red: Volume, *, count: int = 4) -> tuple[Point, ...]:
     """Return points with high, flat dose in soft tissue, flattest first; none where there are none.
 
     Parameters
@@ -60,11 +64,22 @@ def suited_point(
     if not candidates:
         raise PlanError("a beam needs a point to check", found="none", where=f"beam {beam.name}")
     best, fewest = candidates[0], None
+    coarse = _with_few_control_points(beam)
     for point in candidates:
-        found = beam_point_dose(beam, red, tables, point_lps=point, patient_position=patient_position)
+        found = beam_point_dose(coarse, red, tables, point_lps=point, patient_position=patient_position)
         against = len(unsuitable_because(found, red, tables, point_lps=point))
         if against == 0:
             return point
         if fewest is None or against < fewest:
             best, fewest = point, against
     return best
+
+
+def _with_few_control_points(beam: Beam) -> Beam:
+    """Return the beam with every sixth control point: enough to choose a point by, in a sixth of the time.
+
+    The verdict, and whether the point suits, come from the whole beam afterwards.
+    """
+    points = beam.control_points
+    kept = {*range(0, len(points), _EVERY), len(points) - 1}
+    return replace(beam, control_points=tuple(points[n] for n in sorted(kept))) if len(points) > 2 * _EVERY else beam
