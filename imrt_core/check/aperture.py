@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from imrt_core.patient import Beam, ControlPoint
 
+from ._aperture_kernels import point_transmissions
 from .tables import Collimation
 
 Array = NDArray[np.float64]
@@ -55,48 +56,22 @@ def motion(here: ControlPoint, there: ControlPoint, *, start: float, stop: float
 
 def mean_transmission(beam: Beam, moving: Motion, u_mm: Array, v_mm: Array, collimation: Collimation) -> Array:
     """Mean over time of what passes at points of the isocentre plane; shape of ``u_mm``."""
-    jaw_low, jaw_high = np.zeros_like(u_mm), np.ones_like(u_mm)
-    for axis, edges in moving.jaws:
-        at = (u_mm, v_mm)[axis]
-        jaw_low, jaw_high = _meet(jaw_low, jaw_high, *_cleared(edges[0, 0], edges[1, 0], at, above=True))
-        jaw_low, jaw_high = _meet(jaw_low, jaw_high, *_cleared(edges[0, 1], edges[1, 1], at, above=False))
-    leaf_low, leaf_high = np.zeros_like(u_mm), np.ones_like(u_mm)
-    covered = np.zeros(u_mm.shape, dtype=bool)
-    if beam.mlc is not None and moving.leaves is not None:
-        along, across = (u_mm, v_mm) if beam.mlc.axis == "X" else (v_mm, u_mm)
-        pair = np.searchsorted(beam.mlc.boundaries_mm, across, side="right") - 1
-        covered = (pair >= 0) & (pair < beam.mlc.pairs)
-        leaves, back = moving.leaves[:, :, np.clip(pair, 0, beam.mlc.pairs - 1)], collimation.leaf_end_offset_mm
-        first = _cleared(leaves[0, 0] - back, leaves[1, 0] - back, along, above=True)
-        second = _cleared(leaves[0, 1] + back, leaves[1, 1] + back, along, above=False)
-        low, high = _meet(*first, *second)
-        leaf_low, leaf_high = np.where(covered, low, leaf_low), np.where(covered, high, leaf_high)
-    jaws_open = np.maximum(jaw_high - jaw_low, 0)
-    leaves_open = np.maximum(leaf_high - leaf_low, 0)
-    both_low, both_high = _meet(jaw_low, jaw_high, leaf_low, leaf_high)
-    both_open = np.maximum(both_high - both_low, 0)
-    leaf, jaw = np.where(covered, collimation.leaf_transmission, 0.0), collimation.jaw_transmission
-    return np.asarray(
-        jaw * leaf + jaw * (1 - leaf) * leaves_open + (1 - jaw) * leaf * jaws_open + (1 - jaw) * (1 - leaf) * both_open
+    out = np.empty(u_mm.size)
+    has_leaves = beam.mlc is not None and moving.leaves is not None
+    point_transmissions(
+        np.ascontiguousarray(u_mm, dtype=np.float64).ravel(),
+        np.ascontiguousarray(v_mm, dtype=np.float64).ravel(),
+        np.array([axis for axis, _ in moving.jaws], dtype=np.int64),
+        np.array([edges for _, edges in moving.jaws], dtype=np.float64).reshape(-1, 2, 2),
+        (0 if beam.mlc.axis == "X" else 1) if has_leaves and beam.mlc is not None else -1,
+        np.ascontiguousarray(moving.leaves) if has_leaves else np.zeros((2, 2, 1)),
+        np.array(beam.mlc.boundaries_mm, dtype=np.float64) if beam.mlc is not None else np.zeros(2),
+        collimation.leaf_end_offset_mm,
+        collimation.leaf_transmission,
+        collimation.jaw_transmission,
+        out,
     )
-
-
-def _cleared(start: Array | float, stop: Array | float, at: Array, *, above: bool) -> tuple[Array, Array]:
-    """Interval of time (of 0 … 1) in which points lie above (below) an edge that moves from ``start`` to ``stop``."""
-    start, stop = np.broadcast_to(start, at.shape), np.broadcast_to(stop, at.shape)
-    speed = stop - start
-    ahead = at - start if above else start - at
-    closing = speed if above else -speed  # the point stays clear while closing·t <= ahead
-    with np.errstate(divide="ignore", invalid="ignore"):
-        moment = ahead / closing
-    low = np.where(closing < 0, np.clip(moment, 0, 1), 0.0)
-    high = np.where(closing > 0, np.clip(moment, 0, 1), 1.0)
-    never = (closing == 0) & (ahead < 0)
-    return np.where(never, 1.0, low), np.where(never, 0.0, high)
-
-
-def _meet(low: Array, high: Array, other_low: Array, other_high: Array) -> tuple[Array, Array]:
-    return np.maximum(low, other_low), np.minimum(high, other_high)
+    return out.reshape(u_mm.shape)
 
 
 def collimator_side_mm(beam: Beam, moving: Motion) -> float:
