@@ -8,7 +8,8 @@ import pytest
 
 from pipelines.report import ReportFiles, render_fraction
 
-from .report_example import example_images, example_report
+from .report_example import example_report
+from .report_images import example_images
 from .report_page import Page
 
 

@@ -24,7 +24,8 @@ from pipelines.report.slices import Plane, overlay, planes_through, sample_on
 from pipelines.report.words import lateral_words, longitudinal_words, pitch_words, roll_words, vertical_words, yaw_words
 from registration.couch import couch_shift, patient_motion_lps
 
-from .report_example import FOUND_LPS_MM, ISOCENTRE_LPS, MARKER_LPS, Ellipsoid, example_images, example_report
+from .report_example import example_report
+from .report_images import FOUND_LPS_MM, ISOCENTRE_LPS, MARKER_LPS, Ellipsoid, example_images
 
 
 @pytest.fixture(scope="module")

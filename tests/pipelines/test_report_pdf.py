@@ -13,7 +13,8 @@ from pipelines.report import FractionReport, render_fraction
 from pipelines.report.pdf import pdf_bytes
 from pipelines.report.view_fraction import fraction_page
 
-from .report_example import example_images, example_report
+from .report_example import example_report
+from .report_images import example_images
 from .report_page import Page
 
 HOSTILE = (

@@ -27,7 +27,8 @@ from pipelines.report import render_fraction
 from pipelines.serve import report_url
 from pipelines.thumbnails import axial_hu
 
-from .report_example import example_images, example_report
+from .report_example import example_report
+from .report_images import example_images
 from .test_intake import register
 
 pytestmark = pytest.mark.service
