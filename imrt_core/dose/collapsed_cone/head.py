@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 _FINE_MM = 1.5
 #: Gaussians end after this many widths.
 _REACH = 4.0
+#: Cells per width on which an extra-focal source is blurred.
+_CELLS_PER_SIGMA = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +71,16 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
         return np.asarray(ndimage.gaussian_filter(array, (y_mm / cell, x_mm / cell), mode="nearest", truncate=_REACH))
 
     def seen_by(view: HeadView) -> Array:
-        index = np.meshgrid((view.kappa[1] * v - v[0]) / cell, (view.kappa[0] * u - u[0]) / cell, indexing="ij")
-        return np.asarray(ndimage.map_coordinates(blurred(opening, *view.sigma_mm), index, order=1, mode="nearest"))
+        """Part of the source seen at every cell; wide views are blurred on cells of a quarter of their width."""
+        fold = max(int(min(view.sigma_mm) / (_CELLS_PER_SIGMA * cell)), 1)
+        wide = _block_means(opening, fold)
+        # Block means and the interpolation back are blurs themselves, of variances c²/12 and c²/6.
+        own = (fold * cell) ** 2 / 4 if fold > 1 else 0.0
+        sigma = [np.sqrt(s**2 - own) / (fold * cell) for s in reversed(view.sigma_mm)]
+        smooth = ndimage.gaussian_filter(wide, sigma, mode="nearest", truncate=_REACH)
+        at_v, at_u = ((k * x - x[0]) / cell for k, x in ((view.kappa[1], v), (view.kappa[0], u)))
+        index = np.meshgrid(*((at - (fold - 1) / 2) / fold for at in (at_v, at_u)), indexing="ij")
+        return np.asarray(ndimage.map_coordinates(smooth, index, order=1, mode="nearest"))
 
     focal = opening * model.off_axis_fluence(np.hypot(v[:, None], u[None, :]))
     photons = source.focal_share * blurred(focal, *model.blur_mm)
@@ -83,6 +93,15 @@ def head_fluence(fluence: FluenceMap, model: BeamModel, source: PhotonSource) ->
     return HeadFluence(
         photons * source.photons_per_cm2_per_mu, surface, edges_u, edges_v, leak * source.photons_per_cm2_per_mu
     )
+
+
+def _block_means(array: Array, fold: int) -> Array:
+    """Return means over squares of ``fold`` cells; what is left over at the far edges is continued."""
+    if fold == 1:
+        return array
+    more = [(0, -n % fold) for n in array.shape]
+    whole = np.pad(array, more, mode="edge")
+    return np.asarray(whole.reshape(whole.shape[0] // fold, fold, whole.shape[1] // fold, fold).mean(axis=(1, 3)))
 
 
 def on_fan(fan: Fan, head: HeadFluence, array: Array, model: BeamModel, *, outside: float = 0.0) -> Array:
