@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from imrt_core._numba import kernel
 
 
@@ -46,9 +48,7 @@ def point_transmissions(
         if leaf_axis >= 0:
             along, across = (u[n], v[n]) if leaf_axis == 0 else (v[n], u[n])
             if boundaries[0] <= across < boundaries[pairs]:
-                pair = 0
-                while across >= boundaries[pair + 1]:
-                    pair += 1
+                pair = np.searchsorted(boundaries, across, side="right") - 1
                 through = leaf
                 low, high = _cleared(leaves[0, 0, pair] - leaf_end, leaves[1, 0, pair] - leaf_end, along, True)
                 leaf_low, leaf_high = max(leaf_low, low), min(leaf_high, high)

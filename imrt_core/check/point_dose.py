@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -263,6 +264,13 @@ def _ring_edges(largest_mm: float) -> Array:
 def _ring_means(beam: Beam, moving: Motion, u_mm: float, v_mm: float, radius_mm: Array, tables: CheckTables) -> Array:
     """Mean transmission of every ring about a point of the isocentre plane."""
     middle = np.sqrt((radius_mm[1:] ** 2 + radius_mm[:-1] ** 2) / 2)
-    angle = 2 * np.pi * np.arange(_SPOKES) / _SPOKES + _GOLDEN * np.arange(len(middle))[:, None]
-    u, v = u_mm + middle[:, None] * np.cos(angle), v_mm + middle[:, None] * np.sin(angle)
+    cosine, sine = _spokes(len(middle))
+    u, v = u_mm + middle[:, None] * cosine, v_mm + middle[:, None] * sine
     return np.asarray(mean_transmission(beam, moving, u, v, tables.collimation).mean(axis=1))
+
+
+@cache
+def _spokes(rings: int) -> tuple[Array, Array]:
+    """Cosines and sines of the directions in which each ring is sampled, shape (rings, spokes)."""
+    angle = 2 * np.pi * np.arange(_SPOKES) / _SPOKES + _GOLDEN * np.arange(rings)[:, None]
+    return np.cos(angle), np.sin(angle)
