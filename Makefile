@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+KERNELS := $(VENV)/.compiled
 
 .PHONY: demo test check ui bench docs lock install services clean fmt
 
-install: $(STAMP)
+install: $(STAMP) $(KERNELS)
 
 $(STAMP): requirements/dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -17,6 +18,11 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
+# Native code of the kernels, for this processor: a minute, again whenever their sources change.
+$(KERNELS): $(STAMP) $(shell find imrt_core registration -name '*.py')
+	$(BIN)/igrt compile
+	@touch $(KERNELS)
+
 services:
 	@sh tools/services.sh
 
@@ -26,23 +32,23 @@ demo: install
 ui: install
 	$(BIN)/igrt ui
 
-test: install services
+test: $(STAMP) services
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
-check: install
+check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fmt: install
+fmt: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: install
+bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-docs: install
+docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 # Maintainers: resolve the newest versions and pin them with hashes. No index address goes into the files.

@@ -2,7 +2,7 @@
 
 Import :func:`kernel` from here; never ``numba.njit`` directly. numba's disk cache does not notice when a callee in
 another file changes, and would then serve a stale kernel: a wrong-dose hazard. So the cache folder is named by a hash
-of every source file of ``imrt_core`` and ``registration`` plus the numba version, and set before any kernel compiles.
+of every source file of ``imrt_core`` and ``registration``, their place and the numba version, and set before any kernel compiles.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ FASTMATH = frozenset({"reassoc", "contract", "arcp", "nsz"})
 def _source_hash() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
     here = Path(__file__).resolve().parent
+    # numba keeps kernels by their file's path: another installation has a folder of its own.
+    digest.update(str(here).encode())
     for root in (here, here.parent / "registration"):
         for path in sorted(root.rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode())

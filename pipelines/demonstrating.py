@@ -1,6 +1,6 @@
 """The demo: a digital patient as DICOM, planned, and some of its fractions run with their reports.
 
-A second process simulates the images of the days, and compiles the kernels of dose and matches, while this one plans.
+A second process simulates the images of the days while this one plans.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from imrt_core.dicom import write_image, write_structures
-from imrt_core.dose.precompile import compile_kernels as compile_dose_kernels
-from imrt_core.machine import load_machine
 from imrt_core.phantom import DigitalPatient, SimulatedFraction, build_patient, simulate_fraction
-from registration.precompile import compile_kernels
 
+from .compiling import compile_kernels
 from .files import copy_tree, write_json
 from .home import home
-from .protocol import load_protocol
 from .registering import AddedCourse, add_course
 from .store import CourseFolder
 from .treating import FractionOutcome, run_fraction
@@ -99,20 +96,17 @@ def run_demo(
     tell = on_stage or (lambda _text: None)
     course = demo_course_id(site, seed)
     folder = (out or home() / "demo" / course).resolve()
+    compile_kernels(on_stage)
     tell("building the digital patient")
     patient = build_patient(site, seed=seed)
     setups = {n: folder / f"fx{n:02d}" for n in fractions_to_run(fractions, planned=patient.prescription.fractions)}
     dicom = write_demo_dicom(patient, folder)
     # "spawn": a forked child could not use numba's threads after its parent did.
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as beside:
-        # In the order of need: the plan's dose, then the first match.
-        beside.submit(compile_dose_kernels, load_machine(load_protocol(PROTOCOLS[site]).machine).model)
-        compiled = beside.submit(compile_kernels)
         days = {number: beside.submit(write_day, patient, number, setup) for number, setup in setups.items()}
         added = add_course(
             dicom, protocol=PROTOCOLS[site], course=course, demo=True, replace=may_replace(course), on_stage=on_stage
         )
-        compiled.result()
         done = []
         for number, setup in setups.items():
             tell(f"fx{number:02d}: image of the day")

@@ -6,7 +6,7 @@ rests on, and pencil kernels (:mod:`imrt_core.dose.pencil_beam`), which are what
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class BeamDose:
         Source-skin distance on the axis; for an arc the mean, weighted by MU.
     radiological_depth_mm : float
         Of the isocentre; for an arc the mean, weighted by MU.
+    fraction_dose_gy : Volume or None
+        The beam's part of the dose; None unless it was asked for.
     """
 
     name: str
@@ -49,6 +51,18 @@ class BeamDose:
     dose_at_point_gy: float | None
     ssd_mm: float
     radiological_depth_mm: float
+    fraction_dose_gy: Volume | None = None
+
+    def scaled(self, factor: float) -> BeamDose:
+        """Return the figures for another meterset."""
+        part, at_point = self.fraction_dose_gy, self.dose_at_point_gy
+        return replace(
+            self,
+            mu=factor * self.mu,
+            dose_at_isocentre_gy=factor * self.dose_at_isocentre_gy,
+            dose_at_point_gy=None if at_point is None else factor * at_point,
+            fraction_dose_gy=None if part is None else part.with_array(np.float32(factor) * part.array),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +98,8 @@ def plan_dose(
     dose_grid: Grid,
     patient_position: str,
     engine: str = "collapsed-cone",
+    rays: RayVolume | None = None,
+    keep_beams: bool = False,
 ) -> PlanDose:
     """Compute the dose of one fraction of a plan.
 
@@ -102,6 +118,11 @@ def plan_dose(
         ``"HFS"``, ``"HFP"``, ``"FFS"`` or ``"FFP"``.
     engine : str
         ``"collapsed-cone"`` or ``"beamlet"`` (pencil kernels, for comparison and inside the optimiser).
+    rays : RayVolume or None
+        ``ray_volume(red)``, where several plans of one patient are computed: what their beams have in common is then
+        found once.
+    keep_beams : bool
+        Keep the dose distribution of every beam.
 
     Returns
     -------
@@ -126,7 +147,7 @@ def plan_dose(
     model = machine.model
     for beam in plan.beams:
         _refuse_what_cannot_be_modelled(beam, model)
-    rays = ray_volume(red)
+    rays = ray_volume(red) if rays is None else rays
     body = body_mask(red, dose_grid)
     for beam in plan.beams:
         _refuse_isocentre_outside(beam, red, body, dose_grid)
@@ -139,6 +160,12 @@ def plan_dose(
     beams: list[BeamDose] = []
     warnings: list[str] = [*model.validity_warnings]
     inside = len(k)
+
+    def distributed(values: NDArray[np.float32]) -> Volume:
+        array = np.zeros(dose_grid.shape, dtype=np.float32)
+        array[body] = values[:inside]
+        return Volume(array, dose_grid)
+
     cell_mm = cell_for(dose_grid)
     for number, beam in enumerate(plan.beams):
         maps = fluence_maps(beam, model, patient_position=patient_position, leaves=machine.leaf_model)
@@ -166,11 +193,10 @@ def plan_dose(
                     None if beam.beam_dose_point_lps is None else float(dose[inside + len(plan.beams) + number])
                 ),
                 **_axis_figures(rays, maps),
+                fraction_dose_gy=distributed(dose) if keep_beams else None,
             )
         )
-    array = np.zeros(dose_grid.shape, dtype=np.float32)
-    array[body] = total[:inside]
-    return PlanDose(Volume(array, dose_grid), tuple(beams), tuple(warnings), f"{model.name} {model.version}", engine)
+    return PlanDose(distributed(total), tuple(beams), tuple(warnings), f"{model.name} {model.version}", engine)
 
 
 def _refuse_what_cannot_be_modelled(beam: Beam, model: BeamModel) -> None:

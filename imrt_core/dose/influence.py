@@ -44,7 +44,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from imrt_core.geometry import BeamGeometry
-from imrt_core.geometry.raytrace import ray_volume
+from imrt_core.geometry.raytrace import RayVolume, ray_volume
 from imrt_core.machine import Machine
 from imrt_core.patient import Grid, PlanError, Volume
 
@@ -193,6 +193,7 @@ def influence_matrix(
     dose_grid: Grid,
     cutoff_mm: float = 50.0,
     storage: Storage = "hybrid",
+    rays: RayVolume | None = None,
 ) -> InfluenceMatrix:
     """Compute the dose-influence matrix.
 
@@ -215,6 +216,8 @@ def influence_matrix(
         module's text). In the hybrid storages, components wider than a quarter of it are on maps entirely.
     storage : str
         ``"hybrid"``, ``"hybrid-uint16"``, ``"float32"`` or ``"uint16"``, see the module's text.
+    rays : RayVolume or None
+        ``ray_volume(red)`` where it is there already.
 
     Returns
     -------
@@ -241,7 +244,7 @@ def influence_matrix(
         raise PlanError("the cutoff must be positive", found=f"{cutoff_mm} mm")
     if storage not in STORAGES:
         raise PlanError("no such storage of an influence matrix", found=str(storage), expected=", ".join(STORAGES))
-    rays = ray_volume(red)
+    rays = ray_volume(red) if rays is None else rays
     points = np.empty((len(rows), 3))
     voxel_points(rows, dose_grid.shape[1], dose_grid.shape[2], np.array(dose_grid.lps_from_index), points)
     blocks = tuple(

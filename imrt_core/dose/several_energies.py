@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from imrt_core.geometry.raytrace import ray_volume
 from imrt_core.machine import Machine
 from imrt_core.patient import Beam, Grid, MachineError, Plan, PlanError, Volume
 
@@ -19,12 +20,13 @@ def mixed_plan_dose(
     dose_grid: Grid,
     patient_position: str,
     engine: str = "collapsed-cone",
+    keep_beams: bool = False,
 ) -> PlanDose:
     """Compute the dose of one fraction, each beam with the machine of its energy and fluence mode.
 
     Parameters
     ----------
-    plan, red, dose_grid, patient_position, engine
+    plan, red, dose_grid, patient_position, engine, keep_beams
         As in :func:`imrt_core.dose.plan_dose`.
     machines : sequence of Machine
         One for each beam quality; those that no beam needs are left out.
@@ -44,7 +46,15 @@ def mixed_plan_dose(
     if not machines:
         raise MachineError("a dose needs a machine", found="none")
     if len(machines) == 1:
-        return plan_dose(plan, red, machines[0], dose_grid=dose_grid, patient_position=patient_position, engine=engine)
+        return plan_dose(
+            plan,
+            red,
+            machines[0],
+            dose_grid=dose_grid,
+            patient_position=patient_position,
+            engine=engine,
+            keep_beams=keep_beams,
+        )
     by_quality: dict[tuple[float, str], Machine] = {}
     for machine in machines:
         quality = _quality_of(machine)
@@ -66,6 +76,7 @@ def mixed_plan_dose(
                 where=f"beam {beam.name}",
             )
         shares.setdefault(quality, []).append(beam)
+    rays = ray_volume(red)
     doses = [
         plan_dose(
             replace(plan, beams=tuple(beams)),
@@ -74,6 +85,8 @@ def mixed_plan_dose(
             dose_grid=dose_grid,
             patient_position=patient_position,
             engine=engine,
+            rays=rays,
+            keep_beams=keep_beams,
         )
         for quality, beams in shares.items()
     ]

@@ -138,7 +138,8 @@ def check_metersets(
     patient_position : str
         ``"HFS"``, ``"HFP"``, ``"FFS"`` or ``"FFP"``.
     computed : sequence of BeamDose or None
-        What the engine has found for each beam; spares a computation where isocentre or dose point suit.
+        What the engine has found for each beam; spares a computation where a beam's dose distribution is kept, or
+        where isocentre or dose point suit.
     engine : str
         As in :func:`imrt_core.dose.plan_dose`.
     """
@@ -225,6 +226,8 @@ def _known(plan: Plan, computed: Sequence[BeamDose] | None, chosen: Mapping[int,
             known[beam.number] = dose.dose_at_point_gy
         elif point is not None and point == beam.isocentre_lps:
             known[beam.number] = dose.dose_at_isocentre_gy
+        elif point is not None and dose.fraction_dose_gy is not None and dose.fraction_dose_gy.grid.contains(point):
+            known[beam.number] = float(dose.fraction_dose_gy.sample(point))
     return known
 
 

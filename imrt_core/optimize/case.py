@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from imrt_core.dose import bixel_grid, influence_matrix
 from imrt_core.geometry.beams_eye_view import BeamGeometry
+from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, ProtocolError, StructureSet, Volume
 from imrt_core.patient.contours import structure_volume_cc
@@ -71,6 +72,7 @@ class PlanningCase:
 
 def build_case(
     red: Volume,
+    rays: RayVolume,
     structures: StructureSet,
     machine: Machine,
     *,
@@ -131,6 +133,7 @@ def build_case(
         voxels=voxels.indices,
         dose_grid=grid,
         cutoff_mm=settings.cutoff_mm,
+        rays=rays,
     )
     centres = tuple(b.centres_mm for b in bixels)
     smoothness = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imrt_core.dose import BeamDose
 from imrt_core.evaluate import DVH, GoalResult
 from imrt_core.patient import Plan, ProtocolError, Volume
 
@@ -131,6 +132,8 @@ class PlanResult:
         Beam-on and leaf-travel time, without gantry motion.
     stage_seconds : dict of str to float
         ``influence``, ``optimise``, ``sequence``, ``final_dose``.
+    beams : tuple of BeamDose
+        What each beam of the plan does, with its part of ``fraction_dose_gy``.
     warnings : tuple of str
         From the dose engine and from planning.
     """
@@ -150,4 +153,5 @@ class PlanResult:
     segments: int
     delivery_seconds: float
     stage_seconds: dict[str, float]
+    beams: tuple[BeamDose, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from imrt_core.dose import PlanDose, plan_dose
 from imrt_core.evaluate import GoalResult
+from imrt_core.geometry.raytrace import RayVolume, ray_volume
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, Plan, ProtocolError, StructureSet, Volume
 
@@ -120,9 +121,11 @@ def make_plan(
         raise ProtocolError("a plan needs a prescription and fractions", found=f"{fractions} fractions")
     planned = fractions if fractions_planned is None else fractions_planned
     watch = _Watch(progress)
+    rays = ray_volume(red)
     with watch.stage("influence"):
         case = build_case(
             red,
+            rays,
             structures,
             machine,
             goals=goals,
@@ -156,7 +159,7 @@ def make_plan(
         predecessor_uid=predecessor_uid,
     )
     judge = Judge(structures, goals, prescription_gy, fractions, background_gy, case.dose_grid)
-    return _rounds(case, red, machine, settings, identity, judge, initial, watch)
+    return _rounds(case, red, rays, machine, settings, identity, judge, initial, watch)
 
 
 @dataclass(eq=False)
@@ -187,6 +190,7 @@ class _Watch:
 def _rounds(
     case: PlanningCase,
     red: Volume,
+    rays: RayVolume,
     machine: Machine,
     settings: PlanSettings,
     identity: PlanIdentity,
@@ -202,9 +206,17 @@ def _rounds(
     iterations = 0
     level: NDArray[np.float64] | None = None
 
-    def compute(plan: Plan, grid: Grid) -> PlanDose:
-        position = identity.patient_position
-        return plan_dose(plan, red, machine, dose_grid=grid, patient_position=position, engine=settings.engine)
+    def compute(plan: Plan, grid: Grid, *, keep_beams: bool = False) -> PlanDose:
+        return plan_dose(
+            plan,
+            red,
+            machine,
+            dose_grid=grid,
+            patient_position=identity.patient_position,
+            engine=settings.engine,
+            rays=rays,
+            keep_beams=keep_beams,
+        )
 
     while True:
         with watch.stage("optimise"):
@@ -243,7 +255,7 @@ def _rounds(
             watch.round += 1
             continue
         with watch.stage("final_dose"):
-            forward = compute(plan, case.dose_grid)
+            forward = compute(plan, case.dose_grid, keep_beams=True)
             verdict = judge.judge(forward.fraction_dose_gy)
         result = PlanResult(
             plan=assemble_plan(fields, machine, identity, scale=verdict.scale, dose=forward),
@@ -261,6 +273,7 @@ def _rounds(
             segments=sum(f.sequence.segments for f in fields),
             delivery_seconds=sum(f.sequence.seconds for f in fields) * max(verdict.scale, 1.0),
             stage_seconds=watch.seconds,
+            beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
             warnings=forward.warnings,
         )
         rank = (result.feasible, sum(g.ok for g in result.goals), -sum(_excess(g) for g in result.goals))

@@ -67,7 +67,7 @@ class Volume:
         inside = np.all((index >= -0.5) & (index <= upper + 0.5), axis=-1)
         clamped = np.clip(index, 0, upper)
         coordinates = clamped.reshape(-1, 3)[:, ::-1].T
-        values = ndimage.map_coordinates(self.array.astype(np.float64, copy=False), coordinates, order=order)
+        values = ndimage.map_coordinates(self.array, coordinates, output=np.float64, order=order)
         return np.asarray(np.where(inside, values.reshape(inside.shape), outside))
 
     def resampled_to(self, grid: Grid, *, order: int = 1, outside: float = 0.0) -> Volume:

@@ -100,6 +100,7 @@ def planned_dose_and_baseline(
         machine,
         dose_grid=dose_grid(data.ct.hu.grid, data.structures),
         patient_position=record.patient_position or "",
+        keep_beams=True,
     )
     flags = metal_flags(patient, plan, record.patient_position or "")
     dose = replace(dose, warnings=(*patient.warnings, *flags, *dose.warnings))

@@ -23,6 +23,7 @@ from imrt_core._numba import cache_dir, kernel
 from imrt_core.machine import load_machine, shipped_machines
 from imrt_core.patient import InputRefusedError
 
+from ..compiling import are_compiled
 from ..files import make_folder, write_text
 from ..home import courses_folder, home, incoming_folder, quarantine_folder
 from ..ledger import open_ledger
@@ -78,6 +79,11 @@ def _checks() -> Iterator[CheckAnswer]:
         yield _tried(package, lambda package=package: version(package))  # type: ignore[misc]
     yield _tried("numba threading layer", _threading_layer)
     yield _tried("numba cache", lambda: str(make_folder(cache_dir())))
+    yield CheckAnswer(
+        name="kernels",
+        status="ok" if are_compiled() else "note",
+        found="compiled" if are_compiled() else "not compiled yet: the first patient waits for it; run igrt compile",
+    )
     yield CheckAnswer(name="cores", status="ok", found=str(len(os.sched_getaffinity(0))))
     yield _tried("IGRT_HOME", _writable_home)
     yield _disk()

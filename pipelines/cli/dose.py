@@ -143,7 +143,13 @@ def dose(
     grid = dose_grid_for(loaded.volume.grid, body, spacing_mm=grid_mm)
     with console.status(f"{engine} dose of {len(treatment.beams)} beams"):
         result = mixed_plan_dose(
-            treatment, patient.red, machines, dose_grid=grid, patient_position=position, engine=engine
+            treatment,
+            patient.red,
+            machines,
+            dose_grid=grid,
+            patient_position=position,
+            engine=engine,
+            keep_beams=True,
         )
     fractions = treatment.fractions_planned
     fraction_dose = result.fraction_dose_gy

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from . import approval, commission, course, demo, doctor, dose, dvh, fraction, gamma, planning, registration, report, ui
+from . import (
+    approval,
+    commission,
+    compiled,
+    course,
+    demo,
+    doctor,
+    dose,
+    dvh,
+    fraction,
+    gamma,
+    planning,
+    registration,
+    report,
+    ui,
+)
 
 app = typer.Typer(
     name="igrt",
@@ -37,6 +52,7 @@ for _module in (
     dvh,
     gamma,
     commission,
+    compiled,
     doctor,
     ui,
 ):

@@ -143,7 +143,9 @@ def plan(
             progress=lambda progress: on_stage(_words(progress)),
         )
         on_stage("independent MU check")
-        check = mu_check_of(result.plan, red, (unit,), result.fraction_dose_gy, patient_position=position)
+        check = mu_check_of(
+            result.plan, red, (unit,), result.fraction_dose_gy, patient_position=position, computed=result.beams
+        )
     made = replace(
         result.plan,
         structure_set_uid=drawn.sop_instance_uid,

@@ -171,7 +171,14 @@ def plan_of_day(
         )
     except InputRefusedError as error:
         return PlanForDay("not-computed", f"no plan of day could be made: {error}")
-    check = mu_check_of(result.plan, red, (machine,), result.fraction_dose_gy, patient_position=shift.patient_position)
+    check = mu_check_of(
+        result.plan,
+        red,
+        (machine,),
+        result.fraction_dose_gy,
+        patient_position=shift.patient_position,
+        computed=result.beams,
+    )
     return _adapted(result, after, shift.motion, decision, check, seconds=time.perf_counter() - started)
 
 

@@ -7,9 +7,11 @@ start at one angle to the rays of one plane are shifted copies of each other. Ke
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numba import prange
@@ -23,6 +25,8 @@ from imrt_core.patient import GeometryError
 
 #: Density of a cell is at least this: transport divides by it.
 LEAST_DENSITY = 1e-3
+#: Memory for lattices that are kept with a patient, for the next plan with the same beams.
+KEPT_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,11 @@ class Fan:
     middle_mm: float
     density: NDArray[np.float32]
     depth_mm: NDArray[np.float32]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the cells."""
+        return self.density.nbytes + self.depth_mm.nbytes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -98,18 +107,39 @@ class Fan:
         return np.asarray(inside)
 
 
+#: What identifies a lattice of one patient: beam, cell, first and last cells.
+_Place = tuple[BeamGeometry, float, tuple[int, ...], tuple[int, ...]]
+#: Lattices of every patient that is still in use, those used last at the end.
+_KEPT: WeakKeyDictionary[RayVolume, OrderedDict[_Place, Fan]] = WeakKeyDictionary()
+
+
 def fan_of(
     rays: RayVolume, beam: BeamGeometry, *, cell_mm: float, lower_mm: NDArray[np.float64], upper_mm: NDArray[np.float64]
 ) -> Fan:
     """Lay a lattice over the patient between two corners on the isocentre plane.
 
-    Cell edges lie at whole multiples of the cell. The lattice covers the patient's whole length along the beam.
+    Cell edges lie at whole multiples of the cell. The lattice covers the patient's whole length along the beam. It is
+    kept as long as ``rays`` is, within :data:`KEPT_BYTES`: the rounds of planning use the same beams again.
 
     Raises
     ------
     GeometryError
         If the source is inside the patient.
     """
+    first = np.floor(lower_mm / cell_mm + 1e-6).astype(int)
+    last = np.maximum(np.ceil(upper_mm / cell_mm - 1e-6).astype(int), first + 1)
+    place: _Place = (beam, cell_mm, tuple(first.tolist()), tuple(last.tolist()))
+    kept = _KEPT.setdefault(rays, OrderedDict())
+    fan = kept.pop(place, None) or _laid(rays, beam, cell_mm, first, last)
+    kept[place] = fan
+    while len(kept) > 1 and sum(f.nbytes for f in kept.values()) > KEPT_BYTES:
+        kept.popitem(last=False)
+    return fan
+
+
+def _laid(
+    rays: RayVolume, beam: BeamGeometry, cell_mm: float, first: NDArray[np.int_], last: NDArray[np.int_]
+) -> Fan:
     along = beam.sad_mm - beam.to_bld(rays.body_lps)[:, 2]
     if along.min() <= 2 * cell_mm:
         raise GeometryError("the source is inside the patient", found=f"patient {along.min():.0f} mm from the source")
@@ -117,8 +147,6 @@ def fan_of(
     middle = 2.0 / (1.0 / nearest + 1.0 / farthest)
     step = cell_mm / (beam.sad_mm * middle)
     planes = max(int(np.ceil((1.0 / nearest - 1.0 / farthest) / step)), 1) + 2
-    first = np.floor(lower_mm / cell_mm + 1e-6).astype(int)
-    last = np.maximum(np.ceil(upper_mm / cell_mm - 1e-6).astype(int), first + 1)
     columns, rows = (int(n) for n in last - first)
     origin = (first + 0.5) * cell_mm
     # A cell above the patient's nearest corner.
