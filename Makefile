@@ -32,7 +32,7 @@ demo: install
 ui: install
 	$(BIN)/igrt ui
 
-test: $(STAMP) services
+test: install services
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 check: $(STAMP)

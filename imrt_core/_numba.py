@@ -2,7 +2,8 @@
 
 Import :func:`kernel` from here; never ``numba.njit`` directly. numba's disk cache does not notice when a callee in
 another file changes, and would then serve a stale kernel: a wrong-dose hazard. So the cache folder is named by a hash
-of every source file of ``imrt_core`` and ``registration``, their place and the numba version, and set before any kernel compiles.
+of every source file of ``imrt_core`` and ``registration``, their place and the numba version, and set before any kernel
+compiles.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ numba_config.THREADING_LAYER = os.environ.get("NUMBA_THREADING_LAYER", "workqueu
 numba_config.CACHE_DIR = str(cache_dir())  # type: ignore[attr-defined]
 
 
-def kernel(*, parallel: bool = False, fastmath: bool = True) -> Callable[[F], F]:
+def kernel(*, parallel: bool = False, fastmath: bool = True, inline: bool = False) -> Callable[[F], F]:
     """Decorate a function as a compiled kernel: nopython, cached, division by zero gives inf or NaN as numpy does.
 
     Parameters
@@ -55,6 +56,9 @@ def kernel(*, parallel: bool = False, fastmath: bool = True) -> Callable[[F], F]
         Allow ``numba.prange``.
     fastmath : bool
         Allow :data:`FASTMATH` reordering. NaN and infinity are always honoured.
+    inline : bool
+        Put the body into every caller before it is compiled: for small functions of many arrays in a loop, where
+        handing over the arrays would cost more than the work.
     """
 
     def decorate(function: F) -> F:
@@ -64,6 +68,7 @@ def kernel(*, parallel: bool = False, fastmath: bool = True) -> Callable[[F], F]
             fastmath=set(FASTMATH) if fastmath else False,
             error_model="numpy",
             nogil=True,
+            inline="always" if inline else "never",
         )(function)
         return cast("F", compiled)
 

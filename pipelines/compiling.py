@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -35,9 +34,10 @@ class Compiled:
 def are_compiled() -> bool:
     """Whether the kernels of exactly these sources have been compiled for this processor."""
     try:
-        return json.loads(_mark().read_text(encoding="utf-8")) == _made_for()
+        made_for: object = json.loads(_mark().read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return False
+    return made_for == _made_for()
 
 
 def compile_kernels(on_stage: Callable[[str], None] | None = None, *, again: bool = False) -> Compiled:
@@ -91,5 +91,5 @@ def _delete_stale(kept: Path) -> None:
     for folder in kept.parent.iterdir():
         if folder == kept or not folder.is_dir():
             continue
-        if max((os.stat(inner).st_mtime for inner in (folder, *folder.rglob("*"))), default=0.0) < oldest:
+        if max((inner.stat().st_mtime for inner in (folder, *folder.rglob("*"))), default=0.0) < oldest:
             shutil.rmtree(folder, ignore_errors=True)

@@ -79,7 +79,8 @@ def dvh(
     ----------
     ICRU Report 83, section 3.4 (metrics); AAPM TG-263 (their names).
     """
-    dose = np.ascontiguousarray(dose_gy.array, dtype=np.float32)
+    # Read-only whether it is a copy or not: kernels are compiled once for either.
+    dose = dose_gy.with_array(np.ascontiguousarray(dose_gy.array, dtype=np.float32)).array
     finite = dose[np.isfinite(dose)]
     if finite.size == 0:
         raise GeometryError("the dose has no finite value", found="NaN or infinity everywhere")

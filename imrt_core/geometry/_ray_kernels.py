@@ -46,7 +46,7 @@ def look_up(array: Any, z: float, y: float, x: float) -> Any:
 
 
 @kernel()
-def _inside(start: float, slope: float, upper: float, first: int, last: int) -> Any:
+def inside(start: float, slope: float, upper: float, first: int, last: int) -> Any:
     """Narrow first … last (exclusive) to the n with 0 <= start + n·slope < upper, a hair inside."""
     tiny = 1e-4  # samples are placed in single precision
     if abs(slope) < 1e-12:
@@ -66,7 +66,7 @@ def look_up_all(array: Any, index: Any, found: Any) -> None:
 
 
 @kernel()
-def _sample(flat: Any, below_k: Any, below_j: Any, z: Any, y: Any, x: Any) -> Any:
+def sample(flat: Any, below_k: Any, below_j: Any, z: Any, y: Any, x: Any) -> Any:
     """As :func:`trilinear`, all in 32 bits: half the time. ``below_k``, ``below_j``: steps of k and j in ``flat``."""
     k, j, i = np.int32(z), np.int32(y), np.int32(x)
     fz, fy, fx = z - np.float32(k), y - np.float32(j), x - np.float32(i)
@@ -119,9 +119,9 @@ def cast_ray(
     keep_near, keep_far = np.float32(keep[0]), np.float32(keep[1])
     new_near, new_far, length = np.float32(1.0 - keep[0]), np.float32(1.0 - keep[1]), np.float32(per_plane)
     skin = planes
-    first, last = _inside(k, dk, shape[0] - 1.0, 0, planes - 1)
-    first, last = _inside(j, dj, shape[1] - 1.0, first, last)
-    first, last = _inside(i, di, shape[2] - 1.0, first, last)
+    first, last = inside(k, dk, shape[0] - 1.0, 0, planes - 1)
+    first, last = inside(j, dj, shape[1] - 1.0, first, last)
+    first, last = inside(i, di, shape[2] - 1.0, first, last)
     depth[: first + 1] = 0.0
     near[: first + 1] = 1.0
     far[: first + 1] = 1.0
@@ -130,7 +130,7 @@ def cast_ray(
     dk0, dj0, di0 = np.float32(dk), np.float32(dj), np.float32(di)
     for n in range(first, last):
         along = np.float32(n - first)
-        value = _sample(flat, below_k, below_j, k0 + along * dk0, j0 + along * dj0, i0 + along * di0)
+        value = sample(flat, below_k, below_j, k0 + along * dk0, j0 + along * dj0, i0 + along * di0)
         total += value * length
         if skin == planes and (value >= np.float32(SKIN_LEVEL) or total > np.float32(LIGHT_SKIN_MM)):
             skin = n

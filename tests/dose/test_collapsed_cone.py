@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from imrt_core.dose import collapsed_cone_dose, plan_dose
-from imrt_core.dose.collapsed_cone._sweep import passed, sweep
+from imrt_core.dose.collapsed_cone import fan as fan_module
+from imrt_core.dose.collapsed_cone._sweep import bordered, inner, passed, sweep
 from imrt_core.dose.collapsed_cone.fan import fan_of
 from imrt_core.dose.collapsed_cone.release import release_of
 from imrt_core.dose.collapsed_cone.transport import transport
@@ -57,10 +60,12 @@ def test_sweep_against_its_naive_twin(across: bool) -> None:
     rate = rng.uniform(0.05, 1.5, (4, planes, 3)).astype(np.float32)
     share = rng.uniform(-0.1, 0.4, (4, planes, 2, 3)).astype(np.float32)
     back = np.array([False, True, False, True])
-    dose = np.zeros((2, *shape), dtype=np.float32)
-    sweep(density, soft, hard, volume, across, shift, rate, share, back, dose)
+    water = bordered(density, border=1.0)
+    released = [bordered(part * density) for part in (soft, hard)]
+    dose = np.zeros((2, *water.shape), dtype=np.float32)
+    sweep(water, 1 / water, *released, volume, shape[2], across, shift, rate, share, back, dose)
     expected = naive_sweep(density, soft, hard, volume, across, shift, rate, share, back)
-    np.testing.assert_allclose(dose.sum(axis=0), expected, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(inner(dose, shape[2]).sum(axis=0), expected, rtol=2e-3, atol=2e-4)
 
 
 def test_energy_is_kept() -> None:
@@ -197,3 +202,58 @@ def test_patient_positions(position: str, signs: tuple[int, int, int]) -> None:
         patient_position=position,  # type: ignore[arg-type]
     ).fraction_dose_gy.array
     np.testing.assert_allclose(after[flips], before, atol=2e-3 * before.max())
+
+
+def test_lattices_are_kept_with_the_patient_and_go_with_it() -> None:
+    red = mixed_patient()
+    rays = ray_volume(red)
+    beam = BeamGeometry(30.0, (0.0, 0.0, 10.0), "HFS")
+    corners = {"lower_mm": np.array([-30.0, -20.0]), "upper_mm": np.array([30.0, 20.0])}
+    first = fan_of(rays, beam, cell_mm=5.0, **corners)
+    assert fan_of(rays, beam, cell_mm=5.0, **corners) is first
+    assert fan_of(rays, beam, cell_mm=4.0, **corners) is not first
+    other = fan_of(ray_volume(red.with_array(red.array * np.float32(0.5))), beam, cell_mm=5.0, **corners)
+    assert other.depth_mm.max() < 0.6 * first.depth_mm.max()
+    gone = weakref.ref(first)
+    del rays, first
+    gc.collect()
+    assert gone() is None
+
+
+def test_lattices_beyond_the_memory_limit_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fan_module, "KEPT_BYTES", 1)
+    rays = ray_volume(mixed_patient())
+    corners = {"lower_mm": np.array([-30.0, -20.0]), "upper_mm": np.array([30.0, 20.0])}
+    beams = [BeamGeometry(angle, (0.0, 0.0, 10.0), "HFS") for angle in (0.0, 90.0)]
+    first = fan_of(rays, beams[0], cell_mm=5.0, **corners)
+    fan_of(rays, beams[1], cell_mm=5.0, **corners)
+    again = fan_of(rays, beams[0], cell_mm=5.0, **corners)
+    assert again is not first
+    np.testing.assert_array_equal(again.density, first.density)
+
+
+def test_nothing_negative_travels_on_from_a_cell_that_absorbs_all() -> None:
+    """The continued fraction alone would let a part of the energy come out again, with the other sign."""
+    shape = (6, 5, 7)
+    density = np.full(shape, 1.8, dtype=np.float32)
+    soft = np.zeros(shape, dtype=np.float32)
+    soft[1, 2, 3] = 1.0
+    water = bordered(density, border=1.0)
+    dose = np.zeros((1, *water.shape), dtype=np.float32)
+    sweep(
+        water,
+        1 / water,
+        bordered(soft * density),
+        bordered(np.zeros_like(soft)),
+        np.ones(6, dtype=np.float32),
+        7,
+        False,
+        np.array([[0.2, -0.3]]),
+        np.full((1, 6, 3), 800.0, dtype=np.float32),
+        np.full((1, 6, 2, 3), 1 / 3, dtype=np.float32),
+        np.array([False]),
+        dose,
+    )
+    found = inner(dose[0], 7)
+    assert found.min() >= 0.0
+    assert found.sum() == pytest.approx(1.0, abs=1e-5)

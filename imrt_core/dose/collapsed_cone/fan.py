@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
 from imrt_core.geometry import BeamGeometry
-from imrt_core.geometry._ray_kernels import look_up
+from imrt_core.geometry._ray_kernels import inside, look_up, sample
 from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.patient import GeometryError
 
@@ -137,9 +137,7 @@ def fan_of(
     return fan
 
 
-def _laid(
-    rays: RayVolume, beam: BeamGeometry, cell_mm: float, first: NDArray[np.int_], last: NDArray[np.int_]
-) -> Fan:
+def _laid(rays: RayVolume, beam: BeamGeometry, cell_mm: float, first: NDArray[np.int_], last: NDArray[np.int_]) -> Fan:
     along = beam.sad_mm - beam.to_bld(rays.body_lps)[:, 2]
     if along.min() <= 2 * cell_mm:
         raise GeometryError("the source is inside the patient", found=f"patient {along.min():.0f} mm from the source")
@@ -167,26 +165,41 @@ def _fill(array: Any, index_from_bld: Any, geometry: Any, density: Any) -> None:
     """Average the density in each cell over samples at most a voxel apart."""
     sad, u0, v0, cell, nearest, middle, finest = geometry
     planes, rows, columns = density.shape
+    flat = array.reshape(array.size)
+    below_k, below_j = np.int32(array.shape[1] * array.shape[2]), np.int32(array.shape[2])
+    top_k, top_j, top_i = array.shape[0] - 1.0, array.shape[1] - 1.0, array.shape[2] - 1.0
     a = index_from_bld
     fold = min(max(int(np.ceil(cell / finest - 0.25)), 1), 3)
+    share, least = np.float32(1.0 / (fold * fold * fold)), np.float32(LEAST_DENSITY)
     for plane in prange(planes):
         for row in range(rows):
+            line = density[plane, row]
+            line[:] = 0.0
+            for dk in range(fold):
+                r = 1.0 / (1.0 / nearest - (plane + (dk + 0.5) / fold - 0.5) * cell / (sad * middle))
+                z = sad - r
+                for dj in range(fold):
+                    y = (v0 + (row + (dj + 0.5) / fold - 0.5) * cell) * r / sad
+                    # Index (k, j, i) along the row: start + n·slope, n counting samples.
+                    x = (u0 + (0.5 / fold - 0.5) * cell) * r / sad
+                    dx = cell / fold * r / sad
+                    k, step_k = a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3], a[2, 0] * dx
+                    j, step_j = a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3], a[1, 0] * dx
+                    i, step_i = a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3], a[0, 0] * dx
+                    begin, end = inside(k, step_k, top_k, 0, columns * fold)
+                    begin, end = inside(j, step_j, top_j, begin, end)
+                    begin, end = inside(i, step_i, top_i, begin, end)
+                    for n in range(begin, end):
+                        line[n // fold] += share * sample(
+                            flat,
+                            below_k,
+                            below_j,
+                            np.float32(k + n * step_k),
+                            np.float32(j + n * step_j),
+                            np.float32(i + n * step_i),
+                        )
             for column in range(columns):
-                total = np.float32(0.0)
-                for dk in range(fold):
-                    r = 1.0 / (1.0 / nearest - (plane + (dk + 0.5) / fold - 0.5) * cell / (sad * middle))
-                    for dj in range(fold):
-                        y = (v0 + (row + (dj + 0.5) / fold - 0.5) * cell) * r / sad
-                        for di in range(fold):
-                            x = (u0 + (column + (di + 0.5) / fold - 0.5) * cell) * r / sad
-                            z = sad - r
-                            total += look_up(
-                                array,
-                                a[2, 0] * x + a[2, 1] * y + a[2, 2] * z + a[2, 3],
-                                a[1, 0] * x + a[1, 1] * y + a[1, 2] * z + a[1, 3],
-                                a[0, 0] * x + a[0, 1] * y + a[0, 2] * z + a[0, 3],
-                            )
-                density[plane, row, column] = max(total / np.float32(fold * fold * fold), np.float32(LEAST_DENSITY))
+                line[column] = max(line[column], least)
 
 
 @kernel(parallel=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
-from ._sweep import sweep
+from ._sweep import bordered, inner, sweep
 from .cones import RATIOS, Cones
 from .fan import Fan
 
@@ -38,18 +38,21 @@ def transport(fan: Fan, soft: NDArray[np.float32], hard: NDArray[np.float32], co
         chosen = np.flatnonzero(leading == axis)
         if not len(chosen):
             continue
-        density = np.ascontiguousarray(fan.density.transpose(order))
+        density = fan.density.transpose(order)
         step = cones.direction[chosen][:, [_COMPONENT[lattice_axis] for lattice_axis in order]]
         advance = np.abs(step[:, :1])
         # A step goes the same number of cells everywhere: sideways they grow with r, along the beam with r².
         sideways, along = np.hypot(*cones.direction[chosen, :2].T), cones.direction[chosen, 2]
         length_mm = fan.middle_cell_mm * np.hypot(np.outer(sideways, relative), np.outer(along, relative**2)) / advance
-        dose = np.zeros((_GROUPS, *density.shape), dtype=np.float32)
+        water = bordered(density, border=1.0)
+        dose = np.zeros((_GROUPS, *water.shape), dtype=np.float32)
         sweep(
-            density,
-            np.ascontiguousarray(soft.transpose(order)),
-            np.ascontiguousarray(hard.transpose(order)),
+            water,
+            1 / water,
+            bordered(soft.transpose(order) * density),
+            bordered(hard.transpose(order) * density),
             (relative**4).astype(np.float32),
+            density.shape[2],
             order[0] != 0,
             np.ascontiguousarray(step[:, 1:] / advance),
             (length_mm[:, :, None] * cones.rate_per_mm[chosen][:, None, :]).astype(np.float32),
@@ -57,5 +60,5 @@ def transport(fan: Fan, soft: NDArray[np.float32], hard: NDArray[np.float32], co
             step[:, 0] < 0,
             dose,
         )
-        total += dose.sum(axis=0).transpose(np.argsort(order))
+        total += inner(dose.sum(axis=0), density.shape[2]).transpose(np.argsort(order))
     return total
