@@ -17,6 +17,8 @@ from ._aperture_kernels import point_transmissions
 from .tables import Collimation
 
 Array = NDArray[np.float64]
+#: Lower and upper bound along BLD X, then along Y, mm.
+Rectangle = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +76,10 @@ def mean_transmission(beam: Beam, moving: Motion, u_mm: Array, v_mm: Array, coll
     return out.reshape(u_mm.shape)
 
 
-def collimator_side_mm(beam: Beam, moving: Motion) -> float:
-    """Side of the square that the collimator's setting stands for: 2ab/(a + b) of the rectangle (Sterling 1964).
+def collimator_rectangle_mm(beam: Beam, moving: Motion) -> Rectangle | None:
+    """Return the rectangle of the jaws at the middle of the motion; None where there is none.
 
-    The rectangle is that of the jaws; where there is none along an axis, that of the leaves which are open between
-    the jaws and take their place. Taken at the middle of the motion.
+    Along an axis without jaws, the leaves which are open between the other jaws take their place.
     """
     bounds: dict[int, tuple[float, float]] = {}
     for axis, edges in moving.jaws:
@@ -93,7 +94,12 @@ def collimator_side_mm(beam: Beam, moving: Motion) -> float:
         if np.any(pairs):
             bounds.setdefault(travel, (float(middle[0][pairs].min()), float(middle[1][pairs].max())))
             bounds.setdefault(1 - travel, (float(edges[:-1][pairs].min()), float(edges[1:][pairs].max())))
-    if len(bounds) < 2:
+    return (bounds[0], bounds[1]) if len(bounds) == 2 else None
+
+
+def equivalent_square_mm(rectangle_mm: Rectangle | None) -> float:
+    """Return the side of the square that a rectangle stands for: 2ab/(a + b) (Sterling 1964); 0 for none."""
+    if rectangle_mm is None:
         return 0.0
-    a, b = (max(high - low, 0.0) for low, high in bounds.values())
+    a, b = (max(high - low, 0.0) for low, high in rectangle_mm)
     return 2 * a * b / (a + b) if a + b > 0 else 0.0

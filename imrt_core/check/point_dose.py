@@ -3,40 +3,48 @@
 The opening is summed over rings about the point, each with its mean transmission and with what a ring adds to the dose
 of a circular open field in the plane of the point::
 
-    D = Σ MU · K · S_c · OAR(u, v) · (SAD / r)² · Σ_rings [Q(d, R + ΔR) − Q(d, R)] · T(ring)
+    D = Σ MU · K · OAR(u, v) · (SAD / r)² · { S_c(0) · Σ_rings ΔQ(d, R) · ⟨T⟩ + [S_c(c) − S_c(0)] · h · Q(d, c) }
 
-with Q(d, R) = S_cp/S_c · TPR(d, √π·R), 0 for no field. The first sum runs over directions and control points; d is
-the radiological depth of the point. Small rings carry the lateral spread of secondary electrons and of the source, as
-the measured small-field output factors hold it; large ones scatter from the phantom.
+with Q(d, R) = S_cp/S_c · TPR(d, √π·R), 0 for no field, and ⟨T⟩ the mean transmission of the ring. The first sum runs
+over directions and control points; d is the radiological depth of the point. Small rings carry the lateral spread of
+secondary electrons and of the source, as the measured small-field output factors hold it; large ones scatter from the
+phantom. Scatter is full, as measured: in a neck or a breast that is 1 % too much or a little more.
+
+Photons from the head beside the focus reach the point from all that is open around it. Of those that the collimator's
+setting c lets through when its rectangle is open, a part h passes the leaves; it is summed over rings like phantom
+scatter [3]_::
+
+    h = Σ_rings ΔS_c(R) · ⟨T⟩ / Σ_rings ΔS_c(R) · ⟨inside the rectangle⟩
+
+An open field so has its measured output, and under wide jaws a small island of modulated fluence gets less. Leaves are
+taken to collimate these photons like jaws; where leaves lie further down, the point sees more of the head than that.
 
 References
 ----------
 .. [1] Kung JH, Chen GTY, Kuchnir FK. A monitor unit verification calculation in intensity modulated radiotherapy as a
    dosimetry quality assurance. Med Phys 27 (2000) 2226-2230.
 .. [2] Clarkson JR. A note on depth doses in fields of irregular shape. Br J Radiol 14 (1941) 265-268.
+.. [3] Zhu TC, et al. Report of AAPM Therapy Physics Committee Task Group 74: in-air output ratio, Sc, for megavoltage
+   photon beams. Med Phys 36 (2009) 5261-5291.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imrt_core.patient import Beam, ControlPoint, PlanError, Volume
+from imrt_core.patient import Beam, PlanError, Volume
 
-from .aperture import Motion, collimator_side_mm, mean_transmission, motion
-from .geometry import Depths, Point, Pose, SeenPoint, depths, seen_from_source
+from .aperture import Rectangle, collimator_rectangle_mm, equivalent_square_mm, mean_transmission, motion
+from .directions import Part, parts_of
+from .geometry import Depths, Point, depths
 from .tables import SIDE_PER_RADIUS, CheckTables
 
 Array = NDArray[np.float64]
 
-#: Largest rotation that one direction stands for, degrees, and largest shift of the isocentre, mm.
-TURN_DEG = 5.0
-SHIFT_MM = 2.0
 #: How far from the point dose is tried, mm on the isocentre plane, for its gradient.
 GRADIENT_STEP_MM = 3.0
 #: Points on each ring. The golden angle turns each ring against the one before it.
@@ -87,18 +95,6 @@ class PointDose:
     unresolved_percent: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """One direction of the beam with the motion and meterset that belong to it."""
-
-    here: ControlPoint
-    there: ControlPoint
-    start: float
-    stop: float
-    mu: float
-    seen: SeenPoint
-
-
 def beam_point_dose(
     beam: Beam, red: Volume, tables: CheckTables, *, point_lps: Point, patient_position: str
 ) -> PointDose:
@@ -126,7 +122,7 @@ def beam_point_dose(
         If the patient position is unknown, the point is behind the source or a density is not a number.
     """
     _refuse(beam, tables)
-    parts = list(_parts(beam, point_lps, patient_position))
+    parts = list(parts_of(beam, point_lps, patient_position))
     ways = depths(red, [p.seen.source_lps for p in parts], point_lps)
     radius = _ring_edges(tables.largest_radius_mm)
     offsets = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * GRADIENT_STEP_MM
@@ -135,16 +131,25 @@ def beam_point_dose(
     settings = np.zeros(len(parts))
     for number, part in enumerate(parts):
         moving = motion(part.here, part.there, start=part.start, stop=part.stop, mu=part.mu)
-        settings[number] = collimator_side_mm(beam, moving)
+        rectangle = collimator_rectangle_mm(beam, moving)
+        settings[number] = equivalent_square_mm(rectangle)
         away = part.seen.distance_mm / tables.sad_mm
         circle = tables.phantom_dose(ways.radiological_mm[number], SIDE_PER_RADIUS * radius)
         circle[0] = 0.0
-        scale = part.mu * tables.dose_per_mu * float(tables.collimator(settings[number])) / away**2
+        head_rings = np.diff(tables.collimator(SIDE_PER_RADIUS * radius / away))
+        focal = float(tables.collimator(0.0))
+        head = (float(tables.collimator(settings[number])) - focal) * float(
+            tables.phantom_dose(ways.radiological_mm[number], settings[number] * away)
+        )
+        scale = part.mu * tables.dose_per_mu / away**2
         for place, (du, dv) in enumerate(offsets):
             u, v = part.seen.u_mm + du, part.seen.v_mm + dv
-            opened = _ring_means(beam, moving, u, v, radius / away, tables)
+            at_u, at_v = _places(u, v, radius / away)
+            opened = mean_transmission(beam, moving, at_u, at_v, tables.collimation).mean(axis=1)
+            all_open = float(head_rings @ _inside(rectangle, at_u, at_v).mean(axis=1))
+            passing = float(head_rings @ opened) / all_open if all_open > 0 else 0.0
             oar = float(tables.off_axis_ratio(np.hypot(u, v)))
-            doses[place] += scale * oar * float(np.diff(circle) @ opened)
+            doses[place] += scale * oar * (focal * float(np.diff(circle) @ opened) + head * passing)
             if place == 0:
                 rings += part.mu * opened
     rings /= sum(p.mu for p in parts)
@@ -154,7 +159,7 @@ def beam_point_dose(
 def _summary(
     beam: Beam,
     tables: CheckTables,
-    parts: list[_Part],
+    parts: list[Part],
     ways: Depths,
     doses: Array,
     radius: Array,
@@ -213,46 +218,6 @@ def _refuse(beam: Beam, tables: CheckTables) -> None:
         raise PlanError("the beam delivers no meterset", found=f"{beam.mu:g} MU", where=where)
 
 
-def _parts(beam: Beam, point_lps: Point, patient_position: str) -> Iterator[_Part]:
-    total = beam.control_points[-1].cumulative_weight
-    for here, there in pairwise(beam.control_points):
-        mu = beam.mu * (there.cumulative_weight - here.cumulative_weight) / total
-        if mu <= 0:
-            continue
-        turns = (
-            _gantry_turn(here, there),
-            _short_turn(here.collimator_deg, there.collimator_deg),
-            _short_turn(here.table_deg, there.table_deg),
-        )
-        shift = np.subtract(there.isocentre_lps, here.isocentre_lps)
-        steps = max(max(abs(t) for t in turns) / TURN_DEG, float(np.linalg.norm(shift)) / SHIFT_MM)
-        count = max(int(np.ceil(steps - 1e-9)), 1)
-        for n in range(count):
-            at = (n + 0.5) / count
-            x, y, z = np.array(here.isocentre_lps) + at * shift
-            pose = Pose(
-                here.gantry_deg + at * turns[0],
-                here.collimator_deg + at * turns[1],
-                here.table_deg + at * turns[2],
-                (float(x), float(y), float(z)),
-            )
-            seen = seen_from_source(point_lps, pose, patient_position=patient_position, sad_mm=beam.sad_mm)
-            yield _Part(here, there, n / count, (n + 1) / count, mu / count, seen)
-
-
-def _short_turn(here_deg: float, there_deg: float) -> float:
-    return (there_deg - here_deg + 180.0) % 360.0 - 180.0
-
-
-def _gantry_turn(here: ControlPoint, there: ControlPoint) -> float:
-    clockwise = (there.gantry_deg - here.gantry_deg) % 360.0
-    if here.gantry_direction == "CW":
-        return clockwise
-    if here.gantry_direction == "CC":
-        return clockwise - 360.0 if clockwise > 0 else 0.0
-    return _short_turn(here.gantry_deg, there.gantry_deg)
-
-
 def _ring_edges(largest_mm: float) -> Array:
     edges = [0.0]
     for limit, width in _RINGS:
@@ -261,12 +226,18 @@ def _ring_edges(largest_mm: float) -> Array:
     return np.array(edges)
 
 
-def _ring_means(beam: Beam, moving: Motion, u_mm: float, v_mm: float, radius_mm: Array, tables: CheckTables) -> Array:
-    """Mean transmission of every ring about a point of the isocentre plane."""
-    middle = np.sqrt((radius_mm[1:] ** 2 + radius_mm[:-1] ** 2) / 2)
+def _places(u_mm: float, v_mm: float, edges_mm: Array) -> tuple[Array, Array]:
+    """Return places on every ring about a point of the isocentre plane, shape (rings, spokes)."""
+    middle = np.sqrt((edges_mm[1:] ** 2 + edges_mm[:-1] ** 2) / 2)
     cosine, sine = _spokes(len(middle))
-    u, v = u_mm + middle[:, None] * cosine, v_mm + middle[:, None] * sine
-    return np.asarray(mean_transmission(beam, moving, u, v, tables.collimation).mean(axis=1))
+    return u_mm + middle[:, None] * cosine, v_mm + middle[:, None] * sine
+
+
+def _inside(rectangle_mm: Rectangle | None, u_mm: Array, v_mm: Array) -> NDArray[np.bool_]:
+    if rectangle_mm is None:
+        return np.zeros(u_mm.shape, dtype=bool)
+    (left, right), (lower, upper) = rectangle_mm
+    return np.asarray((u_mm > left) & (u_mm < right) & (v_mm > lower) & (v_mm < upper))
 
 
 @cache

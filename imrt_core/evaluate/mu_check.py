@@ -22,6 +22,8 @@ from imrt_core.patient import Beam, Grid, InputRefusedError, Plan, Volume
 
 Point = tuple[float, float, float]
 
+#: Points that a beam's own dose proposes.
+_OWN_CANDIDATES = 6
 #: Stands for no dose.
 _LEAST_GY = 1e-6
 
@@ -120,8 +122,8 @@ def check_metersets(
     """Compare engine and independent check at one point of every beam.
 
     Each beam is checked at the first of these points that suits it: its Beam Dose Specification Point, the isocentre,
-    points of high and flat dose of the plan in soft tissue. A beam with none is not judged, and neither is one that the
-    check cannot compute.
+    points of high and flat dose in soft tissue, of the beam's own dose where it is kept and else of the plan's. A beam
+    with none is not judged, and neither is one that the check cannot compute.
 
     Parameters
     ----------
@@ -138,15 +140,18 @@ def check_metersets(
     patient_position : str
         ``"HFS"``, ``"HFP"``, ``"FFS"`` or ``"FFP"``.
     computed : sequence of BeamDose or None
-        What the engine has found for each beam; spares a computation where a beam's dose distribution is kept, or
-        where isocentre or dose point suit.
+        What the engine has found for each beam. A kept dose distribution proposes points where much of a modulated
+        beam's fluence is open, and spares a computation; without, isocentre and dose point do where they suit.
     engine : str
         As in :func:`imrt_core.dose.plan_dose`.
     """
-    proposed = candidate_points(fraction_dose_gy, red)
+    on_grid = red.resampled_to(fraction_dose_gy.grid)
+    of_plan = candidate_points(fraction_dose_gy, on_grid)
     made: dict[int, BeamMuCheck] = {}
     chosen: dict[int, tuple[Point, CheckTables]] = {}
-    for beam in plan.beams:
+    for number, beam in enumerate(plan.beams):
+        kept = None if computed is None else computed[number].fraction_dose_gy
+        proposed = of_plan if kept is None else (*candidate_points(kept, on_grid, count=_OWN_CANDIDATES), *of_plan)
         found = _chosen(beam, red, tables, proposed, patient_position)
         if isinstance(found, BeamMuCheck):
             made[beam.number] = found

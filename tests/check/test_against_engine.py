@@ -129,3 +129,18 @@ def test_real_dynamic_beams_in_water(shared_data: Path) -> None:
         planned_gy={n: v for n, v in planned.items() if v is not None},
     )
     assert found.verdict == "agrees", found.text()
+
+
+@pytest.mark.parametrize("side", [30.0, 60.0])
+def test_an_island_of_leaves_under_wide_jaws(side: float) -> None:
+    """Photons from the head: the check scales measured output, the engine convolves sources."""
+    red = water_box((320.0, 260.0, 320.0))
+    centres = (np.array(MLC.boundaries_mm[1:]) + np.array(MLC.boundaries_mm[:-1])) / 2
+    half = np.where(np.abs(centres) < side / 2, side / 2, 0.0)
+    options = {"leaves_mm": np.stack([-half, half]), "jaw_x_mm": (-70.0, 70.0), "jaw_y_mm": (-70.0, 70.0)}
+    points = tuple(ControlPoint(w, 0.0, ISOCENTRE, **options) for w in (0.0, 1.0))  # type: ignore[arg-type]
+    plan = Plan((Beam(1, "island", 200.0, points, mlc=MLC),))
+    small = Grid((1, 1, 1), (5.0, 5.0, 5.0), ISOCENTRE)
+    dose = plan_dose(plan, red, MACHINE, dose_grid=small, patient_position="HFS").beams[0].dose_at_isocentre_gy
+    found = check_plan(plan, red, TABLES, points_lps=ISOCENTRE, patient_position="HFS", planned_gy={1: dose})
+    assert abs(found.beams[0].difference_percent or 9.0) < 2.0, found.text()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imrt_core.check import beam_point_dose, load_tables
-from imrt_core.check.aperture import collimator_side_mm, mean_transmission, motion
+from imrt_core.check.aperture import collimator_rectangle_mm, equivalent_square_mm, mean_transmission, motion
 from imrt_core.check.geometry import Pose, depths, seen_from_source
 from imrt_core.check.tables import Collimation
 from imrt_core.geometry import BeamGeometry
@@ -198,7 +198,7 @@ def test_collimator_setting_is_the_jaws_or_the_leaves_in_their_place() -> None:
         cps = tuple(ControlPoint(w, 0.0, POINT, leaves_mm=leaves, **state) for w in (0.0, 1.0))  # type: ignore[arg-type]
         beam = Beam(1, "b", 1.0, cps, mlc=mlc)
         ((here, there),) = pairwise(cps)
-        return collimator_side_mm(beam, motion(here, there, start=0.0, stop=1.0, mu=1.0))
+        return equivalent_square_mm(collimator_rectangle_mm(beam, motion(here, there, start=0.0, stop=1.0, mu=1.0)))
 
     assert setting(jaw_x_mm=(-50.0, 50.0), jaw_y_mm=(-50.0, 50.0)) == pytest.approx(100.0)
     assert setting(jaw_y_mm=(-60.0, 60.0)) == pytest.approx(2 * 40 * 120 / 160)
