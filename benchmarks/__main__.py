@@ -40,6 +40,7 @@ BENCHMARKS = (
         )
         for name, field_cm in (("water_10x10", "10"), ("water_3x3", "3"), ("lungslab_10x10", "10"))
     ),
+    Benchmark("pyradmc", ("{data}/openkbp/train_pt_37.npz", "--histories", "1.5e8")),
     Benchmark("monaco", ("{data}/beam_pymedphys",)),
     Benchmark("breast", ("{data}/dicom_breast_imrt", "--plot", "docs/breast.svg")),
     Benchmark("forward", ("{data}/tg119_matrad/tg119.npz",)),

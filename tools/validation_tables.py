@@ -178,6 +178,29 @@ def _monte_carlo(result: dict[str, Any]) -> str:
     return _rows(head, rows)
 
 
+def _pyradmc(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{b['gamma_2_2_percent']:.1f}",
+            f"{b['second_run_gamma_2_2_percent']:.1f}",
+            str(b["voxels"]),
+            f"{b['mean_difference_percent']:+.2f} ± {b['standard_deviation_percent']:.2f}",
+        ]
+        for name, b in result["beams"].items()
+    ]
+    return _rows(
+        [
+            "beam",
+            "gamma 2 %/2 mm (%)",
+            "second run of Monte Carlo (%)",
+            "voxels",
+            "difference, mean ± s.d. (% of maximum)",
+        ],
+        rows,
+    )
+
+
 def _monaco(result: dict[str, Any]) -> str:
     rows = [
         [
@@ -199,6 +222,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "influence": _influence,
     "monaco": _monaco,
     "monte_carlo": _monte_carlo,
+    "pyradmc": _pyradmc,
 }
 
 

@@ -32,8 +32,9 @@ from .head import HeadFluence, head_fluence, on_fan
 from .release import STEP_MM, release_of
 from .transport import transport
 
-#: Cells of the fine lattice follow the dose grid within these limits, mm.
-CELL_LIMITS_MM = (1.5, 4.0)
+#: Cells of the fine lattice follow the dose grid within these limits, mm. Cells of 4 mm blur penumbras visibly: against
+#: Monte Carlo on a patient, gamma 2 %/2 mm falls from 99.9 to 83 %.
+CELL_LIMITS_MM = (1.5, 3.0)
 #: The fine lattice goes this far beyond the opening: electrons go no further, in lung a few percent of them.
 MARGIN_MM = 40.0
 #: Cells of the coarse lattice are this many fine ones; a single one where the opening is narrower than the limit.
