@@ -17,7 +17,7 @@ from ._aperture_kernels import point_transmissions
 from .tables import Collimation
 
 Array = NDArray[np.float64]
-#: Lower and upper bound along BLD X, then along Y, mm.
+# Lower and upper bound along BLD X, then along Y, mm.
 Rectangle = tuple[tuple[float, float], tuple[float, float]]
 
 

@@ -35,11 +35,11 @@ class LeafModel:
     ----------
     transmission : float
         Part of the open fluence that passes closed leaves: the average over leaves and the gaps between them, as a
-        chamber that covers several leaves measures it [1]_. Interleaf leakage is in it and nowhere else: its stripes
-        are below a millimetre wide and blurred in the patient.
+        chamber that covers several leaves measures it (AAPM Report 72). Interleaf leakage is in it and nowhere else:
+        its stripes are below a millimetre wide and blurred in the patient.
     leaf_end_offset_mm : float
         How far the radiation edge lies behind the nominal tip, on each side. It stands for transmission through
-        the rounded end and for the light-field offset [2]_; half of the dosimetric leaf gap [3]_.
+        the rounded end and for the light-field offset (Boyer and Li); half of the dosimetric leaf gap (LoSasso).
     tongue_groove_mm : float
         Width of the strip along an exposed leaf side that the tongue shields.
     source : str

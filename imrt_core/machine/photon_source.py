@@ -157,7 +157,7 @@ class PhotonSource:
         return 1.0 - sum(head.share for head in self.extra_focal)
 
     def attenuation_off_axis(self, radius_mm: ArrayLike, sad_mm: float) -> NDArray[np.float64]:
-        """Return the attenuation coefficient at distances from the axis over that on it [1]_."""
+        """Return the attenuation coefficient at distances from the axis over that on it, as the class says."""
         angle = np.degrees(np.arctan(np.asarray(radius_mm, dtype=float) / sad_mm))
         angle = np.minimum(angle, 14.0)
         return np.asarray(1 + self.softening * (0.00181 * angle + 0.00202 * angle**2 - 0.0000942 * angle**3))

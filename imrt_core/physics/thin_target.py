@@ -46,7 +46,7 @@ _FINE = 40
 
 
 def bremsstrahlung(energy_mev: ArrayLike, electron_mev: float, *, z: int = _TUNGSTEN_Z) -> Array:
-    """Return photons per energy interval from a thin target, relative [2]_.
+    """Return photons per energy interval from a thin target, relative (Koch and Motz).
 
     Parameters
     ----------

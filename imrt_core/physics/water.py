@@ -74,7 +74,7 @@ _Z_OVER_A = 0.55509
 
 
 def klein_nishina(energy_mev: ArrayLike) -> Array:
-    """Return the cross section of incoherent scattering by free electrons, cm²/g [3]_."""
+    """Return the cross section of incoherent scattering by free electrons, cm²/g (Klein and Nishina)."""
     k = np.asarray(energy_mev, dtype=float) / ELECTRON_MASS_MEV
     log = np.log1p(2 * k)
     first = (1 + k) / k**2 * (2 * (1 + k) / (1 + 2 * k) - log / k)
@@ -111,7 +111,7 @@ def attenuation(energy_mev: ArrayLike) -> Array:
 
 
 def collision_stopping_power(energy_mev: ArrayLike) -> Array:
-    """Return the mass collision stopping power of electrons, MeV cm²/g [2]_."""
+    """Return the mass collision stopping power of electrons, MeV cm²/g (Berger and Seltzer)."""
     tau = np.asarray(energy_mev, dtype=float) / ELECTRON_MASS_MEV
     beta2 = tau * (tau + 2) / (tau + 1) ** 2
     excitation = _EXCITATION_MEV / ELECTRON_MASS_MEV
@@ -124,7 +124,7 @@ def collision_stopping_power(energy_mev: ArrayLike) -> Array:
 
 
 def radiative_stopping_power(energy_mev: ArrayLike) -> Array:
-    """Return the mass radiative stopping power of electrons, MeV cm²/g [2]_."""
+    """Return the mass radiative stopping power of electrons, MeV cm²/g (Berger and Seltzer)."""
     x, y = np.log(_RADIATIVE).T
     return np.asarray(np.exp(np.interp(np.log(np.asarray(energy_mev, dtype=float)), x, y)))
 

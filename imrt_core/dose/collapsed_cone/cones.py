@@ -21,7 +21,7 @@ from imrt_core.physics.point_kernels import water_point_kernels
 
 Array = NDArray[np.float64]
 
-#: Edges of rings of cones, degrees from the ray, and the number of cones in each ring.
+# Edges of rings of cones, degrees from the ray, and the number of cones in each ring.
 Rings = tuple[tuple[float, ...], tuple[int, ...]]
 PRIMARY_RINGS: Rings = ((0, 6, 15, 26, 38, 52, 70, 90, 120, 180), (1, 6, 8, 10, 12, 12, 12, 8, 4))
 SCATTER_RINGS: Rings = (

@@ -237,7 +237,7 @@ def normalised(scan: Scan, *, at_mm: float, to: float = 1.0) -> Scan:
 
 
 def at_effective_point(scan: Scan) -> Shifted:
-    """Shift a PDD by 0.6 radii of its cylindrical chamber towards the source [2]_.
+    """Shift a PDD by 0.6 radii of its cylindrical chamber towards the source (TRS-398).
 
     Only for scans whose depths are those of the chamber's centre: files do not say whether the tank's software
     shifted them already, so the caller decides.
