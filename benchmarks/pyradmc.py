@@ -3,9 +3,9 @@
 pyRadMC [1]_, in an environment of its own, and our collapsed cone compute an open and a modulated beam (five rectangles
 of different weights) of the same bare point source on the densities of an OpenKBP patient; every voxel is water of its
 relative electron density in both. One factor, the mean over voxels above half the maximum, brings them to one scale.
-Gamma is global 2 %/2 mm over voxels of the patient (density from 0.2, without the air around and in it, where few
-photons make much noise) above 10 % of the maximum whose standard error is at most 1 %. Beside it: what a second Monte
-Carlo run with another seed passes, which no engine can exceed by more than chance.
+Gamma is global 2 %/2 mm over voxels above 10 % of the maximum whose standard error is at most 1 %. Maximum and scale
+are of voxels of that certainty too: in air, few photons make spikes above any dose. Beside it: what a second
+Monte Carlo run with another seed passes, which no engine can exceed by more than chance.
 
 Runs of Monte Carlo are kept in the cache folder by the hash of their input.
 
@@ -64,8 +64,6 @@ VOXEL_MM = 4.0
 AIR = 0.0012
 SAD_MM = 1000.0
 MOST_SIGMA = 0.01
-#: Lightest tissue that is compared.
-LIGHTEST = 0.2
 _RASTER_MM = 1.0
 _BORDER_MM = 20.0
 
@@ -169,18 +167,19 @@ def monte_carlo(
 
 def compare(red: Volume, first: dict[str, NDArray[np.float32]], second: NDArray[np.float32], mine: Array) -> BeamResult:
     """Scale to one mean and judge."""
-    tissue = red.array >= LIGHTEST
-    reference = np.where(tissue, first["dose"], 0.0)
-    high = reference > 0.5 * reference.max()
-    sure = (reference > 0.1 * reference.max()) & (first["sigma"] <= MOST_SIGMA * reference)
+    dose = np.asarray(first["dose"], dtype=float)
+    certain = first["sigma"] <= MOST_SIGMA * dose
+    highest = dose[certain].max()
+    reference = np.where(dose <= highest, dose, 0.0)
+    sure, high = (certain & (dose > part * highest) for part in (0.1, 0.5))
 
-    def scaled(dose: Array) -> Array:
-        return np.asarray(dose * (reference[high].mean() / dose[high].mean()))
+    def scaled(other: Array) -> Array:
+        return np.asarray(other * (reference[high].mean() / other[high].mean()))
 
-    def passing(dose: Array) -> float:
+    def passing(other: Array) -> float:
         result = gamma(
             Volume(reference.astype(np.float32), red.grid),
-            Volume(scaled(dose).astype(np.float32), red.grid),
+            Volume(scaled(other).astype(np.float32), red.grid),
             dose_percent=2.0,
             distance_mm=2.0,
             cutoff_percent=10.0,
@@ -188,10 +187,10 @@ def compare(red: Volume, first: dict[str, NDArray[np.float32]], second: NDArray[
         )
         return float(100 * np.mean(result.gamma.array[sure] <= 1.0))
 
-    difference = 100 * (scaled(mine) - reference)[sure] / reference.max()
+    difference = 100 * (scaled(mine) - reference)[sure] / highest
     return BeamResult(
         gamma_2_2_percent=passing(mine),
-        second_run_gamma_2_2_percent=passing(np.where(tissue, second, 0.0)),
+        second_run_gamma_2_2_percent=passing(np.asarray(second, dtype=float)),
         voxels=int(sure.sum()),
         mean_difference_percent=float(difference.mean()),
         standard_deviation_percent=float(difference.std()),

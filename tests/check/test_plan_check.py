@@ -81,7 +81,7 @@ def lung_at_the_point() -> Volume:
 @pytest.mark.parametrize(
     ("beam", "red", "point", "words"),
     [
-        (square_beam(100.0), TANK, (0.0, -200.0, 45.0), "% per mm"),
+        (square_beam(100.0), TANK, (0.0, -200.0, 43.0), "% per mm"),
         (square_beam(100.0), TANK, (0.0, -200.0, 80.0), "of the open fluence"),
         (square_beam(100.0), lung_at_the_point(), POINT, "density 0.25"),
         (square_beam(100.0), TANK, (0.0, -292.0, 0.0), "build-up"),

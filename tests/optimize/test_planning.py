@@ -11,7 +11,7 @@ from imrt_core.dose import plan_dose
 from imrt_core.evaluate import dvh
 from imrt_core.machine import load_machine
 from imrt_core.optimize import BeamDirection, PlanProgress, PlanResult, PlanSettings, Technique, make_plan, reoptimise
-from imrt_core.patient import Goal, PlanError, ProtocolError
+from imrt_core.patient import Goal, PlanError, ProtocolError, Volume
 from tests.optimize.cases import c_shape_patient
 
 MACHINE = load_machine("generic_6mv")
@@ -25,10 +25,10 @@ GOALS = (
 BEAMS = tuple(BeamDirection(gantry_deg=float(g)) for g in range(0, 357, 51))
 
 
-def _plan(goals: tuple[Goal, ...] = GOALS, **options: object) -> PlanResult:
-    red, structures = c_shape_patient()
+def _plan(goals: tuple[Goal, ...] = GOALS, *, red: Volume | None = None, **options: object) -> PlanResult:
+    whole, structures = c_shape_patient()
     return make_plan(
-        red,
+        whole if red is None else red,
         structures,
         MACHINE,
         goals=goals,
@@ -174,28 +174,25 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
     assert day.plan.sop_instance_uid == "1.2.3.4.6"
 
 
-def test_a_warm_start_is_far_ahead_of_a_cold_one(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
-    red, structures = c_shape_patient()
-    thinner = red.with_array(
-        np.where(np.hypot(*np.moveaxis(red.grid.voxel_centres_lps(), -1, 0)[:2]) < 82, red.array, 0)
-    )
-    objective = {
-        start: make_plan(
-            thinner,
-            structures,
-            MACHINE,
-            goals=GOALS,
-            prescription_gy=PRESCRIPTION,
-            fractions=25,
-            beams=BEAMS,
-            isocentre_lps=(0.0, 0.0, 0.0),
-            patient_position="HFS",
-            settings=replace(SETTINGS, max_iterations=5, corrections=0),
+def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    """For the objective that a cold start reaches after all of its 60, on the patient who lost 8 mm."""
+    red, _ = c_shape_patient()
+    points = red.grid.voxel_centres_lps()
+    thinner = red.with_array(np.where(np.hypot(points[..., 0], points[..., 1]) < 82.0, red.array, 0.0))
+    objectives: dict[str, list[float]] = {"warm": [], "cold": []}
+    for start, found in objectives.items():
+        progress: list[PlanProgress] = []
+        _plan(
+            red=thinner,
+            settings=replace(SETTINGS, corrections=0),
             warm_start=planned[0].plan if start == "warm" else None,
-        ).objective
-        for start in ("warm", "cold")
-    }
-    assert objective["warm"] < 0.7 * objective["cold"], objective
+            progress=progress.append,
+        )
+        found += [p.objective for p in progress if p.stage == "optimise" and p.round == 0 and p.iteration > 0]
+    reached = np.flatnonzero(np.array(objectives["warm"]) <= objectives["cold"][-1])
+    assert len(objectives["cold"]) == SETTINGS.max_iterations
+    assert len(reached)
+    assert reached[0] + 1 <= SETTINGS.max_iterations // 10
 
 
 def test_a_replan_counts_the_dose_delivered_so_far(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
