@@ -58,7 +58,6 @@ def compile_planning_kernels() -> None:
     check_metersets(
         result.plan,
         body,
-        (machine,),
         [load_tables(name) for name in shipped_tables() if name == _MACHINE],
         fraction_dose_gy=result.fraction_dose_gy,
         patient_position="HFS",

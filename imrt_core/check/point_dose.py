@@ -129,6 +129,7 @@ def beam_point_dose(
     doses = np.zeros(len(offsets))
     rings = np.zeros(len(radius) - 1)
     settings = np.zeros(len(parts))
+    focal = float(tables.collimator(0.0))
     for number, part in enumerate(parts):
         moving = motion(part.here, part.there, start=part.start, stop=part.stop, mu=part.mu)
         rectangle = collimator_rectangle_mm(beam, moving)
@@ -137,7 +138,6 @@ def beam_point_dose(
         circle = tables.phantom_dose(ways.radiological_mm[number], SIDE_PER_RADIUS * radius)
         circle[0] = 0.0
         head_rings = np.diff(tables.collimator(SIDE_PER_RADIUS * radius / away))
-        focal = float(tables.collimator(0.0))
         head = (float(tables.collimator(settings[number])) - focal) * float(
             tables.phantom_dose(ways.radiological_mm[number], settings[number] * away)
         )

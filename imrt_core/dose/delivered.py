@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from imrt_core.geometry.raytrace import RayVolume, ray_depths, ray_volume, source_skin_distance_mm
+from imrt_core.geometry.raytrace import RayVolume, ray_depths, rays_of, source_skin_distance_mm
 from imrt_core.machine import BeamModel, Machine
 from imrt_core.patient import Beam, Grid, Plan, PlanError, Volume
 
@@ -147,7 +147,7 @@ def plan_dose(
     model = machine.model
     for beam in plan.beams:
         _refuse_what_cannot_be_modelled(beam, model)
-    rays = ray_volume(red) if rays is None else rays
+    rays = rays_of(red, rays)
     body = body_mask(red, dose_grid)
     for beam in plan.beams:
         _refuse_isocentre_outside(beam, red, body, dose_grid)

@@ -44,7 +44,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from imrt_core.geometry import BeamGeometry
-from imrt_core.geometry.raytrace import RayVolume, ray_volume
+from imrt_core.geometry.raytrace import RayVolume, rays_of
 from imrt_core.machine import Machine
 from imrt_core.patient import Grid, PlanError, Volume
 
@@ -244,7 +244,7 @@ def influence_matrix(
         raise PlanError("the cutoff must be positive", found=f"{cutoff_mm} mm")
     if storage not in STORAGES:
         raise PlanError("no such storage of an influence matrix", found=str(storage), expected=", ".join(STORAGES))
-    rays = ray_volume(red) if rays is None else rays
+    rays = rays_of(red, rays)
     points = np.empty((len(rows), 3))
     voxel_points(rows, dose_grid.shape[1], dose_grid.shape[2], np.array(dose_grid.lps_from_index), points)
     blocks = tuple(

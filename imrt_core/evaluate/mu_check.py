@@ -5,7 +5,7 @@ This is where the two meet: neither :mod:`imrt_core.check` nor the engines know 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from imrt_core.check import (
@@ -16,9 +16,8 @@ from imrt_core.check import (
     check_plan,
     suited_point,
 )
-from imrt_core.dose import BeamDose, mixed_plan_dose
-from imrt_core.machine import Machine
-from imrt_core.patient import Beam, Grid, InputRefusedError, Plan, Volume
+from imrt_core.dose import BeamDose
+from imrt_core.patient import Beam, InputRefusedError, Plan, Volume
 
 Point = tuple[float, float, float]
 
@@ -111,19 +110,17 @@ class MuCheck:
 def check_metersets(
     plan: Plan,
     red: Volume,
-    machines: Sequence[Machine],
     tables: Sequence[CheckTables],
     *,
     fraction_dose_gy: Volume,
+    computed: Sequence[BeamDose],
     patient_position: str,
-    computed: Sequence[BeamDose] | None = None,
-    engine: str = "collapsed-cone",
 ) -> MuCheck:
     """Compare engine and independent check at one point of every beam.
 
     Each beam is checked at the first of these points that suits it: its Beam Dose Specification Point, the isocentre,
-    points of high and flat dose in soft tissue, of the beam's own dose where it is kept and else of the plan's. A beam
-    with none is not judged, and neither is one that the check cannot compute.
+    points of high and flat dose in soft tissue, of the beam's own dose where it is kept and then of the plan's. A beam
+    with none is not judged, and neither is one that the check cannot compute or whose dose there was not kept.
 
     Parameters
     ----------
@@ -131,51 +128,27 @@ def check_metersets(
         Beams with metersets.
     red : Volume
         Electron density relative to water.
-    machines : sequence of Machine
-        What the engine uses, one for each beam quality.
     tables : sequence of CheckTables
         What the check uses, one for each beam quality; beams of another quality are not checked.
     fraction_dose_gy : Volume
         The engine's dose of one fraction.
+    computed : sequence of BeamDose
+        What the engine has found for each beam, with its dose distribution
+        (:func:`imrt_core.dose.plan_dose` with ``keep_beams``).
     patient_position : str
         ``"HFS"``, ``"HFP"``, ``"FFS"`` or ``"FFP"``.
-    computed : sequence of BeamDose or None
-        What the engine has found for each beam. A kept dose distribution proposes points where much of a modulated
-        beam's fluence is open, and spares a computation; without, isocentre and dose point do where they suit.
-    engine : str
-        As in :func:`imrt_core.dose.plan_dose`.
     """
     on_grid = red.resampled_to(fraction_dose_gy.grid)
     of_plan = candidate_points(fraction_dose_gy, on_grid)
-    made: dict[int, BeamMuCheck] = {}
-    chosen: dict[int, tuple[Point, CheckTables]] = {}
-    for number, beam in enumerate(plan.beams):
-        kept = None if computed is None else computed[number].fraction_dose_gy
+    made = []
+    for beam, dose in zip(plan.beams, computed, strict=True):
+        kept = dose.fraction_dose_gy
         proposed = of_plan if kept is None else (*candidate_points(kept, on_grid, count=_OWN_CANDIDATES), *of_plan)
         found = _chosen(beam, red, tables, proposed, patient_position)
-        if isinstance(found, BeamMuCheck):
-            made[beam.number] = found
-        else:
-            chosen[beam.number] = found
-    points = {number: point for number, (point, _) in chosen.items()}
-    doses, refused = _known(plan, computed, points), ""
-    missing = {number: point for number, point in points.items() if number not in doses}
-    if missing:
-        spacing_mm = fraction_dose_gy.grid.spacing_mm
-        try:
-            doses |= _at_points(plan, red, machines, missing, spacing_mm, patient_position, engine)
-        except InputRefusedError as error:
-            refused = f"the engine gives no dose at the check's point: {error}"
-    for beam in plan.beams:
-        if beam.number in chosen:
-            point, of_quality = chosen[beam.number]
-            dose = doses.get(beam.number)
-            made[beam.number] = (
-                _not_made(beam, refused, of_quality, point)
-                if dose is None
-                else _compared(plan, beam, red, of_quality, point, dose, patient_position)
-            )
-    return MuCheck(tuple(made[beam.number] for beam in plan.beams))
+        made.append(
+            found if isinstance(found, BeamMuCheck) else _compared(plan, beam, red, *found, dose, patient_position)
+        )
+    return MuCheck(tuple(made))
 
 
 def _chosen(
@@ -194,9 +167,18 @@ def _chosen(
 
 
 def _compared(
-    plan: Plan, beam: Beam, red: Volume, tables: CheckTables, point: Point, dose_gy: float, patient_position: str
+    plan: Plan,
+    beam: Beam,
+    red: Volume,
+    point: Point,
+    tables: CheckTables,
+    computed: BeamDose,
+    patient_position: str,
 ) -> BeamMuCheck:
-    """Return the verdict on a beam whose dose at the point the engine has told."""
+    """Return the verdict on a beam at a point."""
+    dose_gy = _dose_at(beam, computed, point)
+    if dose_gy is None:
+        return _not_made(beam, "the engine's dose of the beam at the check's point was not kept", tables, point)
     try:
         found = check_plan(
             replace(plan, beams=(beam,)),
@@ -220,48 +202,14 @@ def _tables_for(beam: Beam, tables: Sequence[CheckTables]) -> CheckTables | None
     return None
 
 
-def _known(plan: Plan, computed: Sequence[BeamDose] | None, chosen: Mapping[int, Point]) -> dict[int, float]:
-    """Doses at the chosen points that the engine has computed already, by beam number."""
-    known: dict[int, float] = {}
-    if computed is None:
-        return known
-    for beam, dose in zip(plan.beams, computed, strict=True):
-        point = chosen.get(beam.number)
-        if point is not None and point == beam.beam_dose_point_lps and dose.dose_at_point_gy is not None:
-            known[beam.number] = dose.dose_at_point_gy
-        elif point is not None and point == beam.isocentre_lps:
-            known[beam.number] = dose.dose_at_isocentre_gy
-        elif point is not None and dose.fraction_dose_gy is not None and dose.fraction_dose_gy.grid.contains(point):
-            known[beam.number] = float(dose.fraction_dose_gy.sample(point))
-    return known
-
-
-def _at_points(
-    plan: Plan,
-    red: Volume,
-    machines: Sequence[Machine],
-    points: Mapping[int, Point],
-    spacing_mm: tuple[float, float, float],
-    patient_position: str,
-    engine: str,
-) -> dict[int, float]:
-    """Compute the engine's dose of some beams at one point each; the spacing sets the engine's resolution."""
-    beams = tuple(
-        replace(beam, beam_dose_point_lps=points[beam.number]) for beam in plan.beams if beam.number in points
-    )
-    dose = mixed_plan_dose(
-        replace(plan, beams=beams),
-        red,
-        machines,
-        dose_grid=Grid((1, 1, 1), spacing_mm, points[beams[0].number]),
-        patient_position=patient_position,
-        engine=engine,
-    )
-    return {
-        beam.number: of.dose_at_point_gy
-        for beam, of in zip(beams, dose.beams, strict=True)
-        if of.dose_at_point_gy is not None
-    }
+def _dose_at(beam: Beam, computed: BeamDose, point: Point) -> float | None:
+    """Return the engine's dose of a beam at a point; None where it has not been kept."""
+    if point == beam.beam_dose_point_lps and computed.dose_at_point_gy is not None:
+        return computed.dose_at_point_gy
+    if point == beam.isocentre_lps:
+        return computed.dose_at_isocentre_gy
+    kept = computed.fraction_dose_gy
+    return float(kept.sample(point)) if kept is not None and kept.grid.contains(point) else None
 
 
 def _judged(found: BeamCheck, tables: str) -> BeamMuCheck:

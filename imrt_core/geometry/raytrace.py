@@ -43,12 +43,32 @@ class RayVolume:
         Corners of the box of all that is not air.
     finest_mm : float
         Smallest voxel spacing.
+    red : Volume
+        What it was made of.
     """
 
     array: NDArray[np.float32]
     index_from_lps: NDArray[np.float64]
     body_lps: NDArray[np.float64]
     finest_mm: float
+    red: Volume
+
+
+def rays_of(red: Volume, rays: RayVolume | None) -> RayVolume:
+    """Return rays that are there already, or make them.
+
+    Raises
+    ------
+    MachineError
+        If they were made of another density; else as :func:`ray_volume`.
+    GeometryError
+        As :func:`ray_volume`.
+    """
+    if rays is None:
+        return ray_volume(red)
+    if rays.red is not red:
+        raise MachineError("the rays were made of another density volume", where="density volume", code="no-density")
+    return rays
 
 
 def ray_volume(red: Volume) -> RayVolume:
@@ -93,6 +113,7 @@ def ray_volume(red: Volume) -> RayVolume:
         index_from_lps=index_from_lps,
         body_lps=red.grid.to_lps(corners),
         finest_mm=min(red.grid.spacing_mm),
+        red=red,
     )
 
 

@@ -110,9 +110,9 @@ def planned_dose_and_baseline(
         plan,
         patient.red,
         (machine,),
-        fraction_gy,
-        patient_position=record.patient_position or "",
+        fraction_dose_gy=fraction_gy,
         computed=dose.beams,
+        patient_position=record.patient_position or "",
     )
     baseline = baseline_of(data, dose, record, course.protocol(), course_gy, mu_check=check)
     write_planned(course, data, plan_of_record, course_gy)

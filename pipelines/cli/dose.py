@@ -171,10 +171,9 @@ def dose(
             treatment,
             patient.red,
             machines,
-            fraction_dose,
-            patient_position=position,
+            fraction_dose_gy=fraction_dose,
             computed=result.beams,
-            engine=engine,
+            patient_position=position,
         )
     inside = body.resampled_to(grid).array >= 0.5
     course = fraction_dose.array * fractions

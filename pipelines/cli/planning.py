@@ -144,7 +144,12 @@ def plan(
         )
         on_stage("independent MU check")
         check = mu_check_of(
-            result.plan, red, (unit,), result.fraction_dose_gy, patient_position=position, computed=result.beams
+            result.plan,
+            red,
+            (unit,),
+            fraction_dose_gy=result.fraction_dose_gy,
+            computed=result.beams,
+            patient_position=position,
         )
     made = replace(
         result.plan,

@@ -79,7 +79,7 @@ def _figure(name: str, title: str, caption: str, draw: tuple[str, str], legend: 
 
 
 def _decisions(done: Sequence[FractionSummary]) -> Section:
-    steps = [(f.number, _SHORT[f.decision], _GROUND[f.decision], "; ".join(f.reasons) or f.decision) for f in done]
+    steps = [(f.number, _SHORT[f.decision], _GROUND[f.decision], " ".join(f.reasons) or f.decision) for f in done]
     title = "Decisions by fraction: " + ", ".join(f"{f.number} {f.decision}" for f in done)
     draw = (
         timeline_svg(steps, title=title, unique="timeline"),
@@ -93,7 +93,7 @@ def _decisions(done: Sequence[FractionSummary]) -> Section:
             Cell(f.delivery.replace("-", " "), "warn" if f.delivery == "assumed" else ""),
             Cell("plan of day" if f.reoptimised else UNKNOWN),
             Cell(number(f.body_change_mm)),
-            Cell("; ".join(f.reasons)),
+            Cell(" ".join(f.reasons)),
         )
         for f in done
     )

@@ -38,15 +38,14 @@ def mu_check_of(
     plan: Plan,
     red: Volume,
     machines: Sequence[Machine],
-    fraction_dose_gy: Volume,
     *,
+    fraction_dose_gy: Volume,
+    computed: Sequence[BeamDose],
     patient_position: str,
-    computed: Sequence[BeamDose] | None = None,
-    engine: str = "collapsed-cone",
 ) -> MuCheck:
     """Check the metersets of a plan against the tables of its machines.
 
-    Arguments are those of :func:`imrt_core.evaluate.mu_check.check_metersets`.
+    The other arguments are those of :func:`imrt_core.evaluate.mu_check.check_metersets`.
 
     Raises
     ------
@@ -56,10 +55,8 @@ def mu_check_of(
     return check_metersets(
         plan,
         red,
-        machines,
         tables_of(machines),
         fraction_dose_gy=fraction_dose_gy,
-        patient_position=patient_position,
         computed=computed,
-        engine=engine,
+        patient_position=patient_position,
     )

@@ -175,9 +175,9 @@ def plan_of_day(
         result.plan,
         red,
         (machine,),
-        result.fraction_dose_gy,
-        patient_position=shift.patient_position,
+        fraction_dose_gy=result.fraction_dose_gy,
         computed=result.beams,
+        patient_position=shift.patient_position,
     )
     return _adapted(result, after, shift.motion, decision, check, seconds=time.perf_counter() - started)
 

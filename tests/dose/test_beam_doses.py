@@ -8,7 +8,7 @@ import pytest
 from imrt_core.dose import plan_dose
 from imrt_core.geometry.raytrace import ray_volume
 from imrt_core.machine import load_machine
-from imrt_core.patient import Plan
+from imrt_core.patient import MachineError, Plan
 
 from .phantoms import mixed_patient
 from .test_delivered import open_beam
@@ -37,3 +37,11 @@ def test_rays_that_are_there_already_give_the_same_dose() -> None:
     again = plan_dose(plan, red, MACHINE, dose_grid=red.grid, patient_position="HFS", rays=ray_volume(red))
     assert all(beam.fraction_dose_gy is None for beam in plain.beams)
     np.testing.assert_array_equal(again.fraction_dose_gy.array, plain.fraction_dose_gy.array)
+
+
+def test_rays_of_another_density_are_refused() -> None:
+    red = mixed_patient()
+    other = ray_volume(red.with_array(red.array * np.float32(0.5)))
+    plan = Plan((open_beam(30.0),))
+    with pytest.raises(MachineError, match="another density volume"):
+        plan_dose(plan, red, MACHINE, dose_grid=red.grid, patient_position="HFS", rays=other)

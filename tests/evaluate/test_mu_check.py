@@ -31,7 +31,7 @@ PLAN = Plan((field(1, 0.0), field(2, 90.0)))
 
 def computed(plan: Plan, *, x_mm: tuple[int, int] = (-20, 20)) -> PlanDose:
     grid = Grid((9, 9, (x_mm[1] - x_mm[0]) // 5 + 1), (5.0, 5.0, 5.0), (x_mm[0], 80.0, -20.0))
-    return plan_dose(plan, WATER, MACHINE, dose_grid=grid, patient_position="HFS")
+    return plan_dose(plan, WATER, MACHINE, dose_grid=grid, patient_position="HFS", keep_beams=True)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,6 @@ def test_open_fields_in_water_agree_at_the_isocentre(dose: PlanDose) -> None:
     found = check_metersets(
         PLAN,
         WATER,
-        (MACHINE,),
         (TABLES,),
         fraction_dose_gy=dose.fraction_dose_gy,
         patient_position="HFS",
@@ -61,8 +60,8 @@ def test_open_fields_in_water_agree_at_the_isocentre(dose: PlanDose) -> None:
 def test_an_engine_of_another_output_fails(dose: PlanDose) -> None:
     given = {"fraction_dose_gy": dose.fraction_dose_gy, "patient_position": "HFS", "computed": dose.beams}
     calibration = replace(TABLES.calibration, dose_gy_per_mu=1.1 * TABLES.calibration.dose_gy_per_mu)
-    right = check_metersets(PLAN, WATER, (MACHINE,), (TABLES,), **given)  # type: ignore[arg-type]
-    wrong = check_metersets(PLAN, WATER, (MACHINE,), (replace(TABLES, calibration=calibration),), **given)  # type: ignore[arg-type]
+    right = check_metersets(PLAN, WATER, (TABLES,), **given)  # type: ignore[arg-type]
+    wrong = check_metersets(PLAN, WATER, (replace(TABLES, calibration=calibration),), **given)  # type: ignore[arg-type]
     assert wrong.passed is False and len(wrong.differing) == len(wrong.faults) == 2
     for good, bad in zip(right.beams, wrong.beams, strict=True):
         expected = 100 * ((1 + (good.difference_percent or 0) / 100) / 1.1 - 1)
@@ -70,18 +69,17 @@ def test_an_engine_of_another_output_fails(dose: PlanDose) -> None:
         assert bad.mu_for_engine_dose == pytest.approx(100 + expected)
         assert f"beam {bad.name}: engine {expected:+.1f} %" in wrong.differing[bad.number - 1]
     nothing = [replace(beam, dose_at_isocentre_gy=0.0) for beam in dose.beams]
-    dark = check_metersets(PLAN, WATER, (MACHINE,), (TABLES,), **{**given, "computed": nothing})  # type: ignore[arg-type]
+    dark = check_metersets(PLAN, WATER, (TABLES,), **{**given, "computed": nothing})  # type: ignore[arg-type]
     assert dark.passed is False and dark.largest_percent == pytest.approx(-100.0, abs=1e-3)
 
 
 def test_an_isocentre_under_a_jaw_is_left_for_a_point_in_the_field() -> None:
-    """The engine is asked again there: a beam alone gives the dose of the plan at that voxel."""
+    """A beam alone gives the dose of the plan at that voxel; what the engine did not keep there is not judged."""
     plan = Plan((field(1, 0.0, jaw_x_mm=(10.0, 70.0)),))
     alone = computed(plan, x_mm=(15, 65))
     found = check_metersets(
         plan,
         WATER,
-        (MACHINE,),
         (TABLES,),
         fraction_dose_gy=alone.fraction_dose_gy,
         patient_position="HFS",
@@ -92,21 +90,30 @@ def test_an_isocentre_under_a_jaw_is_left_for_a_point_in_the_field() -> None:
     assert beam.point_lps is not None and 15.0 <= beam.point_lps[0] <= 65.0
     there = float(alone.fraction_dose_gy.sample(np.array(beam.point_lps)))
     assert beam.engine_dose_gy == pytest.approx(there, rel=1e-3)
+    found = check_metersets(
+        plan,
+        WATER,
+        (TABLES,),
+        fraction_dose_gy=alone.fraction_dose_gy,
+        computed=[replace(alone.beams[0], fraction_dose_gy=None)],
+        patient_position="HFS",
+    )
+    assert found.passed is None and "was not kept" in found.faults[0]
 
 
 def test_what_cannot_be_made_says_why(dose: PlanDose) -> None:
     given = {"fraction_dose_gy": dose.fraction_dose_gy, "patient_position": "HFS", "computed": dose.beams}
     harder = replace(PLAN, beams=(PLAN.beams[0], replace(PLAN.beams[1], nominal_energy_mv=10.0)))
-    found = check_metersets(harder, WATER, (MACHINE,), (TABLES,), **given)  # type: ignore[arg-type]
+    found = check_metersets(harder, WATER, (TABLES,), **given)  # type: ignore[arg-type]
     assert found.passed is None and found.beams[0].passed is True
     assert found.faults == ("beam field 2: not made, no measured tables for 10 MV STANDARD",)
 
     lung = Volume(np.full(WATER.array.shape, 0.3, dtype=np.float32), WATER.grid)
-    found = check_metersets(PLAN, lung, (MACHINE,), (TABLES,), **given)  # type: ignore[arg-type]
+    found = check_metersets(PLAN, lung, (TABLES,), **given)  # type: ignore[arg-type]
     assert found.passed is None and all("density 0.30" in line for line in found.faults)
 
     wedged = replace(PLAN, beams=(replace(PLAN.beams[0], unsupported=("wedge",)), PLAN.beams[1]))
-    found = check_metersets(wedged, WATER, (MACHINE,), (TABLES,), **given)  # type: ignore[arg-type]
+    found = check_metersets(wedged, WATER, (TABLES,), **given)  # type: ignore[arg-type]
     assert found.passed is None and "wedge" in found.faults[0] and found.beams[1].passed is True
 
 

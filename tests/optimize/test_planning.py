@@ -11,7 +11,7 @@ from imrt_core.dose import plan_dose
 from imrt_core.evaluate import dvh
 from imrt_core.machine import load_machine
 from imrt_core.optimize import BeamDirection, PlanProgress, PlanResult, PlanSettings, Technique, make_plan, reoptimise
-from imrt_core.patient import Goal, PlanError, ProtocolError, Volume
+from imrt_core.patient import Goal, PlanError, ProtocolError, StructureSet, Volume
 from tests.optimize.cases import c_shape_patient
 
 MACHINE = load_machine("generic_6mv")
@@ -141,12 +141,17 @@ def test_step_and_shoot_is_deliverable_too() -> None:
     assert result.segments < 5 * 30
 
 
+def _thinner() -> tuple[Volume, StructureSet]:
+    """The patient after a loss of 8 mm all around."""
+    red, structures = c_shape_patient()
+    points = red.grid.voxel_centres_lps()
+    return red.with_array(np.where(np.hypot(points[..., 0], points[..., 1]) < 82.0, red.array, 0.0)), structures
+
+
 def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
     """The patient lost 8 mm all around: the plan of record is too hot, the plan of the day is not."""
     record = planned[0].plan
-    red, structures = c_shape_patient()
-    points = red.grid.voxel_centres_lps()
-    thinner = red.with_array(np.where(np.hypot(points[..., 0], points[..., 1]) < 82.0, red.array, 0.0))
+    thinner, structures = _thinner()
     unchanged = plan_dose(
         record, thinner, MACHINE, dose_grid=planned[0].course_dose_gy.grid, patient_position="HFS"
     ).fraction_dose_gy
@@ -176,9 +181,7 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
 
 def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
     """For the objective that a cold start reaches after all of its 60, on the patient who lost 8 mm."""
-    red, _ = c_shape_patient()
-    points = red.grid.voxel_centres_lps()
-    thinner = red.with_array(np.where(np.hypot(points[..., 0], points[..., 1]) < 82.0, red.array, 0.0))
+    thinner, _ = _thinner()
     objectives: dict[str, list[float]] = {"warm": [], "cold": []}
     for start, found in objectives.items():
         progress: list[PlanProgress] = []
