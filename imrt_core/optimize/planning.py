@@ -8,35 +8,23 @@ Doses are course Gy unless a name says ``fraction_``; the influence matrix is Gy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from time import perf_counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imrt_core.dose import PlanDose, plan_dose
-from imrt_core.evaluate import GoalResult
-from imrt_core.geometry.raytrace import RayVolume, ray_volume
+from imrt_core.geometry.raytrace import ray_volume
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, Plan, ProtocolError, StructureSet, Volume
 
-from .case import PlanningCase, build_case
+from .case import build_case
 from .constraints import DoseLimit
-from .delivery import RESEARCH_LABEL, PlanIdentity, assemble_plan, sequence_beams
+from .delivery import RESEARCH_LABEL, PlanIdentity
 from .judge import Judge
 from .objectives import Objective
-from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
-from .solver import FluenceProgress, equal_weights, optimize_fluence
-from .tighten import Aims, tightened_aims, tightened_limits
+from .plan_types import BeamDirection, PlanResult, PlanSettings
+from .rounds import PlanningSession, ProgressCallback, StageWatch, planned_in_rounds
 from .warm_start import warm_start_weights
-
-#: Extra rounds while a hard goal is violated, and where other goals are just missed.
-_EXTRA_ROUNDS = 2
-_EXTRA_ROUNDS_SOFT = 1
-
-ProgressCallback = Callable[[PlanProgress], None]
 
 
 def make_plan(
@@ -116,11 +104,58 @@ def make_plan(
     PlanError
         If a field cannot be delivered (leaf span, MU), or no factor on the dose meets the prescription.
     """
-    settings = settings or PlanSettings()
+    watch = StageWatch(progress)
+    session = planning_session(
+        red,
+        structures,
+        machine,
+        goals=goals,
+        prescription_gy=prescription_gy,
+        fractions=fractions,
+        beams=beams,
+        isocentre_lps=isocentre_lps,
+        patient_position=patient_position,
+        objectives=objectives,
+        limits=limits,
+        settings=settings or PlanSettings(),
+        background_gy=background_gy,
+        fractions_planned=fractions_planned,
+        dose_grid=dose_grid,
+        label=label,
+        plan_uid=plan_uid,
+        predecessor_uid=predecessor_uid,
+        watch=watch,
+    )
+    initial = None if warm_start is None else fluence_of_plan(session, warm_start)
+    return planned_in_rounds(session, watch, initial)
+
+
+def planning_session(
+    red: Volume,
+    structures: StructureSet,
+    machine: Machine,
+    *,
+    goals: Sequence[Goal],
+    prescription_gy: Sequence[tuple[str, float]],
+    fractions: int,
+    beams: Sequence[BeamDirection],
+    isocentre_lps: tuple[float, float, float],
+    patient_position: str,
+    objectives: Sequence[Objective] | None,
+    limits: Sequence[DoseLimit] | None,
+    settings: PlanSettings,
+    background_gy: Volume | None,
+    fractions_planned: int | None,
+    dose_grid: Grid | None,
+    label: str,
+    plan_uid: str,
+    predecessor_uid: str,
+    watch: StageWatch,
+) -> PlanningSession:
+    """Compute the influence matrix and what else all rounds share; arguments and errors as :func:`make_plan`."""
     if fractions < 1 or not prescription_gy:
         raise ProtocolError("a plan needs a prescription and fractions", found=f"{fractions} fractions")
     planned = fractions if fractions_planned is None else fractions_planned
-    watch = _Watch(progress)
     rays = ray_volume(red)
     with watch.stage("influence"):
         case = build_case(
@@ -139,15 +174,6 @@ def make_plan(
             dose_grid=dose_grid,
             background_gy=background_gy,
         )
-        initial = None
-        if warm_start is not None:
-            initial = warm_start_weights(
-                warm_start,
-                [(g.gantry_deg, g.collimator_deg, g.table_deg) for g in case.geometry],
-                case.bixels_mm,
-                size_mm=(settings.bixel_mm, settings.bixel_mm),
-                transmission=machine.model.mlc_transmission,
-            )
     identity = PlanIdentity(
         label=label,
         plan_uid=plan_uid,
@@ -159,140 +185,15 @@ def make_plan(
         predecessor_uid=predecessor_uid,
     )
     judge = Judge(structures, goals, prescription_gy, fractions, background_gy, case.dose_grid)
-    return _rounds(case, red, rays, machine, settings, identity, judge, initial, watch)
+    return PlanningSession(case, red, rays, machine, settings, identity, judge)
 
 
-@dataclass(eq=False)
-class _Watch:
-    """Wall time of the stages, and progress for the caller."""
-
-    progress: ProgressCallback | None
-    seconds: dict[str, float] = field(
-        default_factory=lambda: dict.fromkeys(("influence", "optimise", "sequence", "final_dose"), 0.0)
+def fluence_of_plan(session: PlanningSession, plan: Plan) -> NDArray[np.float64]:
+    """Return the bixel weights that a plan with the session's beams delivers; see :func:`warm_start_weights`."""
+    return warm_start_weights(
+        plan,
+        [(g.gantry_deg, g.collimator_deg, g.table_deg) for g in session.case.geometry],
+        session.case.bixels_mm,
+        size_mm=(session.settings.bixel_mm, session.settings.bixel_mm),
+        transmission=session.machine.model.mlc_transmission,
     )
-    round: int = 0
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if self.progress is not None:
-            self.progress(PlanProgress(name, self.round))
-        start = perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] += perf_counter() - start
-
-    def iteration(self, state: FluenceProgress) -> None:
-        if self.progress is not None:
-            self.progress(PlanProgress("optimise", self.round, state.iteration, state.objective))
-
-
-def _rounds(
-    case: PlanningCase,
-    red: Volume,
-    rays: RayVolume,
-    machine: Machine,
-    settings: PlanSettings,
-    identity: PlanIdentity,
-    judge: Judge,
-    initial: NDArray[np.float64] | None,
-    watch: _Watch,
-) -> PlanResult:
-    """Optimise, sequence, compute and correct until the rounds are used up; return the best plan that was judged."""
-    weights, limits, offset = initial, case.limits, case.background_gy
-    objectives = case.objectives
-    aims = Aims(tuple(judge.goals), tuple(judge.prescription_gy))
-    best: tuple[tuple[bool, int, float], PlanResult] | None = None
-    iterations = 0
-    level: NDArray[np.float64] | None = None
-
-    def compute(plan: Plan, grid: Grid, *, keep_beams: bool = False) -> PlanDose:
-        return plan_dose(
-            plan,
-            red,
-            machine,
-            dose_grid=grid,
-            patient_position=identity.patient_position,
-            engine=settings.engine,
-            rays=rays,
-            keep_beams=keep_beams,
-        )
-
-    while True:
-        with watch.stage("optimise"):
-            if level is None:
-                level = equal_weights(
-                    case.matrix,
-                    case.objectives,
-                    structures=case.voxels.sets,
-                    course_gy_per_matrix_gy=judge.fractions,
-                    offset_gy=case.background_gy,
-                )
-            fluence = optimize_fluence(
-                case.matrix,
-                objectives,
-                structures=case.voxels.sets,
-                limits=limits,
-                course_gy_per_matrix_gy=judge.fractions,
-                offset_gy=offset,
-                smoothness=case.smoothness,
-                initial_weights=level if weights is None else weights,
-                maximum_weights=settings.peak_fluence * level,
-                max_iterations=settings.max_iterations if watch.round == 0 else max(settings.max_iterations // 2, 1),
-                tolerance=settings.tolerance,
-                progress=watch.iteration,
-            )
-        iterations += fluence.iterations
-        with watch.stage("sequence"):
-            fields = sequence_beams(case, fluence.weights, machine, settings)
-            plan = assemble_plan(fields, machine, identity)
-        if watch.round < settings.corrections:
-            # what matters for the correction is the dose at the rows: the coarser optimisation grid will do
-            with watch.stage("final_dose"):
-                delivered = compute(plan, case.voxels.grid).fraction_dose_gy.array.ravel()[case.voxels.indices]
-            weights = fluence.weights
-            offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
-            watch.round += 1
-            continue
-        with watch.stage("final_dose"):
-            forward = compute(plan, case.dose_grid, keep_beams=True)
-            verdict = judge.judge(forward.fraction_dose_gy)
-        result = PlanResult(
-            plan=assemble_plan(fields, machine, identity, scale=verdict.scale, dose=forward),
-            fraction_dose_gy=verdict.fraction_dose_gy,
-            course_dose_gy=verdict.course_dose_gy,
-            goals=verdict.goals,
-            dvhs=verdict.dvhs,
-            feasible=not verdict.hard_violations,
-            hard_violations=verdict.hard_violations,
-            objective=fluence.objective,
-            iterations=iterations,
-            kkt_residual=fluence.kkt_residual,
-            scale=verdict.scale,
-            mu=sum(f.sequence.mu for f in fields) * verdict.scale,
-            segments=sum(f.sequence.segments for f in fields),
-            delivery_seconds=sum(f.sequence.seconds for f in fields) * max(verdict.scale, 1.0),
-            stage_seconds=watch.seconds,
-            beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
-            warnings=forward.warnings,
-        )
-        rank = (result.feasible, sum(g.ok for g in result.goals), -sum(_excess(g) for g in result.goals))
-        if best is None or rank > best[0]:
-            best = (rank, result)
-        extra = watch.round - settings.corrections
-        tighter = tightened_aims(aims, result.goals, result.dvhs) if case.objectives_for else None
-        again = extra < _EXTRA_ROUNDS if not result.feasible else tighter is not None and extra < _EXTRA_ROUNDS_SOFT
-        if not again:
-            return replace(best[1], iterations=iterations, stage_seconds=watch.seconds)
-        watch.round += 1
-        weights = fluence.weights
-        delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
-        offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
-        limits = tightened_limits(limits, verdict.hard_violations)
-        if tighter is not None and case.objectives_for is not None:
-            aims, objectives = tighter, case.objectives_for(tighter)
-
-
-def _excess(result: GoalResult) -> float:
-    """Return what a goal lacks, as a share of its limit."""
-    return 0.0 if result.ok else abs(result.value - result.goal.limit) / max(abs(result.goal.limit), 1e-6)

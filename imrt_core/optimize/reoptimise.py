@@ -12,7 +12,8 @@ from .constraints import DoseLimit
 from .delivery import RESEARCH_LABEL
 from .objectives import Objective
 from .plan_types import BeamDirection, PlanResult, PlanSettings
-from .planning import ProgressCallback, make_plan
+from .planning import make_plan
+from .rounds import ProgressCallback
 
 
 def reoptimise(

@@ -1,0 +1,223 @@
+"""Optimise, sequence, compute, correct, judge: the rounds that lead from a planning case to a deliverable plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imrt_core.dose import PlanDose, plan_dose
+from imrt_core.evaluate import GoalResult
+from imrt_core.geometry.raytrace import RayVolume
+from imrt_core.machine import Machine
+from imrt_core.patient import Grid, Plan, Volume
+
+from .case import PlanningCase
+from .delivery import PlanIdentity, SequencedBeam, assemble_plan, sequence_beams
+from .judge import Judge, Judgement
+from .plan_types import PlanProgress, PlanResult, PlanSettings
+from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
+from .tighten import Aims, tightened_aims, tightened_limits
+
+#: Extra rounds while a hard goal is violated, and where other goals are just missed.
+_EXTRA_ROUNDS = 2
+_EXTRA_ROUNDS_SOFT = 1
+
+ProgressCallback = Callable[[PlanProgress], None]
+
+
+@dataclass(frozen=True, eq=False)
+class PlanningSession:
+    """What stays the same while one patient is planned.
+
+    Parameters
+    ----------
+    case : PlanningCase
+        Voxels, influence matrix, objectives, limits.
+    red : Volume
+        Relative electron density.
+    rays : RayVolume
+        The same, for the engines.
+    machine : Machine
+        Beam model, collimator and limits.
+    settings : PlanSettings
+        How plans are computed.
+    identity : PlanIdentity
+        What plans say about themselves.
+    judge : Judge
+        Goals and their evaluation.
+    """
+
+    case: PlanningCase
+    red: Volume
+    rays: RayVolume
+    machine: Machine
+    settings: PlanSettings
+    identity: PlanIdentity
+    judge: Judge
+
+    def dose(self, plan: Plan, grid: Grid, *, keep_beams: bool = False) -> PlanDose:
+        """Return the dose of one fraction of a plan by the engine of the settings."""
+        return plan_dose(
+            plan,
+            self.red,
+            self.machine,
+            dose_grid=grid,
+            patient_position=self.identity.patient_position,
+            engine=self.settings.engine,
+            rays=self.rays,
+            keep_beams=keep_beams,
+        )
+
+    def dose_at_rows_gy(self, plan: Plan) -> NDArray[np.float64]:
+        """Fraction dose of a plan at the rows of the influence matrix; the coarser optimisation grid will do."""
+        voxels = self.case.voxels
+        dose = self.dose(plan, voxels.grid).fraction_dose_gy.array.ravel()[voxels.indices]
+        return np.asarray(dose, dtype=np.float64)
+
+
+@dataclass(eq=False)
+class StageWatch:
+    """Wall time of the stages, and progress for the caller."""
+
+    progress: ProgressCallback | None
+    seconds: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("influence", "optimise", "sequence", "final_dose"), 0.0)
+    )
+    round: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and tell the caller that it begins."""
+        if self.progress is not None:
+            self.progress(PlanProgress(name, self.round))
+        start = perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] += perf_counter() - start
+
+    def iteration(self, state: FluenceProgress) -> None:
+        """Tell the caller about an iteration."""
+        if self.progress is not None:
+            self.progress(PlanProgress("optimise", self.round, state.iteration, state.objective))
+
+
+def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDArray[np.float64] | None) -> PlanResult:
+    """Optimise, sequence, compute and correct until the rounds are used up; return the best plan that was judged.
+
+    Parameters
+    ----------
+    session : PlanningSession
+        The case and how it is judged.
+    watch : StageWatch
+        Told about stages and iterations.
+    initial : ndarray, shape (bixels,), or None
+        Fluence to start from; None for equal fluence.
+    """
+    case, judge, settings = session.case, session.judge, session.settings
+    weights, limits, offset = initial, case.limits, case.background_gy
+    objectives = case.objectives
+    aims = Aims(tuple(judge.goals), tuple(judge.prescription_gy))
+    best: tuple[tuple[bool, int, float], PlanResult] | None = None
+    iterations = 0
+    level: NDArray[np.float64] | None = None
+
+    while True:
+        with watch.stage("optimise"):
+            if level is None:
+                level = equal_weights(
+                    case.matrix,
+                    case.objectives,
+                    structures=case.voxels.sets,
+                    course_gy_per_matrix_gy=judge.fractions,
+                    offset_gy=case.background_gy,
+                )
+            fluence = optimize_fluence(
+                case.matrix,
+                objectives,
+                structures=case.voxels.sets,
+                limits=limits,
+                course_gy_per_matrix_gy=judge.fractions,
+                offset_gy=offset,
+                smoothness=case.smoothness,
+                initial_weights=level if weights is None else weights,
+                maximum_weights=settings.peak_fluence * level,
+                max_iterations=settings.max_iterations if watch.round == 0 else max(settings.max_iterations // 2, 1),
+                tolerance=settings.tolerance,
+                progress=watch.iteration,
+            )
+        iterations += fluence.iterations
+        with watch.stage("sequence"):
+            fields = sequence_beams(case, fluence.weights, session.machine, settings)
+            plan = assemble_plan(fields, session.machine, session.identity)
+        if watch.round < settings.corrections:
+            with watch.stage("final_dose"):
+                delivered = session.dose_at_rows_gy(plan)
+            weights = fluence.weights
+            offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
+            watch.round += 1
+            continue
+        with watch.stage("final_dose"):
+            forward = session.dose(plan, case.dose_grid, keep_beams=True)
+            verdict = judge.judge(forward.fraction_dose_gy)
+        result = _result(session, fields, fluence, forward, verdict, iterations, watch)
+        rank = rank_of(result)
+        if best is None or rank > best[0]:
+            best = (rank, result)
+        extra = watch.round - settings.corrections
+        tighter = tightened_aims(aims, result.goals, result.dvhs) if case.objectives_for else None
+        again = extra < _EXTRA_ROUNDS if not result.feasible else tighter is not None and extra < _EXTRA_ROUNDS_SOFT
+        if not again:
+            return replace(best[1], iterations=iterations, stage_seconds=watch.seconds)
+        watch.round += 1
+        weights = fluence.weights
+        delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
+        offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
+        limits = tightened_limits(limits, verdict.hard_violations)
+        if tighter is not None and case.objectives_for is not None:
+            aims, objectives = tighter, case.objectives_for(tighter)
+
+
+def _result(
+    session: PlanningSession,
+    fields: tuple[SequencedBeam, ...],
+    fluence: FluenceResult,
+    forward: PlanDose,
+    verdict: Judgement,
+    iterations: int,
+    watch: StageWatch,
+) -> PlanResult:
+    return PlanResult(
+        plan=assemble_plan(fields, session.machine, session.identity, scale=verdict.scale, dose=forward),
+        fraction_dose_gy=verdict.fraction_dose_gy,
+        course_dose_gy=verdict.course_dose_gy,
+        goals=verdict.goals,
+        dvhs=verdict.dvhs,
+        feasible=not verdict.hard_violations,
+        hard_violations=verdict.hard_violations,
+        objective=fluence.objective,
+        iterations=iterations,
+        kkt_residual=fluence.kkt_residual,
+        scale=verdict.scale,
+        mu=sum(f.sequence.mu for f in fields) * verdict.scale,
+        segments=sum(f.sequence.segments for f in fields),
+        delivery_seconds=sum(f.sequence.seconds for f in fields) * max(verdict.scale, 1.0),
+        stage_seconds=watch.seconds,
+        beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
+        warnings=forward.warnings,
+    )
+
+
+def rank_of(result: PlanResult) -> tuple[bool, int, float]:
+    """Return what makes one plan better than another: hard goals, number of goals met, what the others lack."""
+    return result.feasible, sum(g.ok for g in result.goals), -sum(_excess(g) for g in result.goals)
+
+
+def _excess(result: GoalResult) -> float:
+    """Return what a goal lacks, as a share of its limit."""
+    return 0.0 if result.ok else abs(result.value - result.goal.limit) / max(abs(result.goal.limit), 1e-6)
