@@ -13,6 +13,7 @@ from imrt_core.dose import BeamDose
 from imrt_core.evaluate import DVH, GoalResult, GoalRow, TargetCoverage
 from imrt_core.evaluate.body_contour import ContourChange
 from imrt_core.evaluate.mu_check import MuCheck
+from imrt_core.optimize import TierResult
 from imrt_core.patient import PatientImage, Plan, PlanningData, RigidTransform, StructureSet, Volume
 from registration import AppliedShift, CouchShift
 
@@ -244,6 +245,10 @@ class PlanForDay:
         What it was optimised on, day frame after the shift.
     mu_check : MuCheck or None
         Independent check of its metersets; None where there is no new plan.
+    tiers : tuple of TierResult
+        Ways of re-optimisation that were tried, in order.
+    tier_reason : str
+        Why they ended there, in a sentence.
     """
 
     outcome: str
@@ -258,3 +263,5 @@ class PlanForDay:
     segments: int | None = None
     seconds: float | None = None
     mu_check: MuCheck | None = None
+    tiers: tuple[TierResult, ...] = ()
+    tier_reason: str = ""

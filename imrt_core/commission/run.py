@@ -142,6 +142,9 @@ def commission_model(
         model = with_planes(model, planes)
         progress("focus")
         model = focus_from_penumbra(model, scans)
+        if measured.primary_fluence is None:
+            # Once more, now that the focus no longer rounds the shoulders of the profiles too much or too little.
+            model = improved_fluence(model, profile_pairs(scans, model))
         off_axis = OffAxis.of(model)
         # The planes stay: the axis sees the source through the upper one alone.
         model = with_planes(replace(model, source=fit(off_axis)[0]), planes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+from scipy.optimize import brentq, minimize_scalar
 
 from imrt_core.dose.collapsed_cone import direction_dose
 from imrt_core.dose.pencil_beam import add_pencil_dose
@@ -40,7 +40,8 @@ def planes_from_tails(model: BeamModel, scans: Sequence[Scan]) -> tuple[float, f
 
         def misfit(plane: float, axis: int = axis, along: Sequence[Scan] = along) -> float:
             tried = with_planes(model, (plane, planes[1]) if axis == 0 else (planes[0], plane))
-            return float(sum(np.sum(p.difference_percent[p.tails] ** 2) for p in profile_pairs(along, tried)))
+            pairs = profile_pairs(along, tried, cell_mm=CELL_MM)
+            return float(sum(np.sum(p.difference_percent[p.tails] ** 2) for p in pairs))
 
         search = minimize_scalar(misfit, bounds=PLANE_RANGE_MM, method="bounded", options={"xatol": 8.0})
         found[axis] = planes[axis] = round(float(search.x), -1)
@@ -67,10 +68,16 @@ def focus_from_penumbra(model: BeamModel, scans: Sequence[Scan]) -> BeamModel:
         def mean_difference(sigma: float, axis: int = axis, along: Sequence[Scan] = along) -> float:
             tried = (sigma, blur[1]) if axis == 0 else (blur[0], sigma)
             pairs = profile_pairs(along, replace(model, source_sigma_xy_mm=tried))
-            return abs(float(np.mean([p.penumbra_difference_mm for p in pairs])))
+            return float(np.mean([p.penumbra_difference_mm for p in pairs]))
 
-        search = minimize_scalar(mean_difference, bounds=FOCUS_RANGE_MM, method="bounded", options={"xatol": 0.05})
-        blur[axis] = round(float(search.x), 2)
+        # Penumbras grow with the focus: one root, or the end of the range that comes nearest to it.
+        low, high = FOCUS_RANGE_MM
+        if mean_difference(low) >= 0:
+            blur[axis] = low
+        elif mean_difference(high) <= 0:
+            blur[axis] = high
+        else:
+            blur[axis] = round(float(brentq(mean_difference, low, high, xtol=0.02)), 2)
     return replace(
         model, source_sigma_xy_mm=(blur[0], blur[1]), source_sigma_mm=round(float(np.sqrt(blur[0] * blur[1])), 2)
     )

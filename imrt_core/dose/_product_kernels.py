@@ -1,8 +1,8 @@
 """Kernels of the products with stored entries: A·w is one dot product per voxel, Aᵀ·g one sum per group of voxels.
 
 Short rows are read four at a time: they share the bixels' weights (or sums), and the processor has four chains of sums
-to work at. Long ones follow one another, since memory is read fastest as one stream. Rows are padded to whole vectors, so
-no loop has a rest.
+to work at. Long ones follow one another, since memory is read fastest as one stream. Rows are padded to whole vectors,
+so no loop has a rest.
 """
 
 from __future__ import annotations

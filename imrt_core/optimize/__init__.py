@@ -3,12 +3,15 @@
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
+from .objective_bound import ObjectiveBound
 from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
 from .planning import make_plan
+from .priorities import PrioritisedResult, objective_levels, optimize_by_priority
 from .reoptimise import reoptimise
 from .sequencing import LeafSequence, Technique, sequence
 from .smoothness import FluenceSmoothness
 from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
+from .tiers import Tier, TieredPlan, TierResult, reoptimise_in_tiers
 from .voxels import VoxelSet
 from .warm_start import beam_fluence, warm_start_weights
 
@@ -21,19 +24,27 @@ __all__ = [
     "FluenceSmoothness",
     "LeafSequence",
     "LimitKind",
+    "ObjectiveBound",
     "PlanProgress",
     "PlanResult",
     "PlanSettings",
+    "PrioritisedResult",
     "Technique",
+    "Tier",
+    "TierResult",
+    "TieredPlan",
     "VoxelSet",
     "beam_fluence",
     "delivered_fluence",
     "equal_weights",
     "limits_from_goals",
     "make_plan",
+    "objective_levels",
     "objectives_from_goals",
+    "optimize_by_priority",
     "optimize_fluence",
     "reoptimise",
+    "reoptimise_in_tiers",
     "sequence",
     "warm_start_weights",
 ]

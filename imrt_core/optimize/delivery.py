@@ -115,9 +115,9 @@ def assemble_plan(
     dose : PlanDose
         Dose of the unscaled plan, for Beam Dose at the isocentre.
     """
-    doses = {} if dose is None else {beam.name: scale * beam.dose_at_isocentre_gy for beam in dose.beams}
+    doses = [None] * len(fields) if dose is None else [scale * beam.dose_at_isocentre_gy for beam in dose.beams]
     beams = []
-    for field in fields:
+    for field, beam_dose_gy in zip(fields, doses, strict=True):
         angles = field.geometry
         points = field.sequence.control_points(
             gantry_deg=angles.gantry_deg,
@@ -137,8 +137,8 @@ def assemble_plan(
                 machine_name=machine.name,
                 mlc=machine.mlc,
                 sad_mm=machine.model.sad_mm,
-                beam_dose_gy=doses.get(name),
-                beam_dose_point_lps=angles.isocentre_lps if name in doses else None,
+                beam_dose_gy=beam_dose_gy,
+                beam_dose_point_lps=None if beam_dose_gy is None else angles.isocentre_lps,
                 fluence_mode=machine.model.fluence_mode,
             )
         )

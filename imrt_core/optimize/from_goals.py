@@ -178,8 +178,9 @@ def limits_from_goals(
     *,
     prescribed_gy: float,
     volumes_cc: Mapping[str, float] | None = None,
+    margin: bool = True,
 ) -> tuple[DoseLimit, ...]:
-    """Return the hard goals as limits for the optimiser, a little stricter than the goals themselves.
+    """Return the hard goals as limits for the optimiser, a little stricter than the goals themselves, in their order.
 
     Parameters
     ----------
@@ -189,6 +190,8 @@ def limits_from_goals(
         Course dose that 100 % means.
     volumes_cc : mapping of str to float
         As in :func:`objectives_from_goals`.
+    margin : bool
+        False for limits that are the goals themselves.
 
     Raises
     ------
@@ -205,11 +208,10 @@ def limits_from_goals(
         if unusable:
             raise ProtocolError("a hard goal that the optimiser cannot hold", found=str(goal))
         dose_gy = _dose_of(goal, prescribed_gy)
-        dose_gy = (
-            max(min(_LIMIT_AIM * dose_gy, dose_gy - _LIMIT_MARGIN_GY), 0.0)
-            if goal.is_upper
-            else dose_gy + _LIMIT_MARGIN_GY
-        )
+        if margin and goal.is_upper:
+            dose_gy = max(min(_LIMIT_AIM * dose_gy, dose_gy - _LIMIT_MARGIN_GY), 0.0)
+        elif margin:
+            dose_gy += _LIMIT_MARGIN_GY
         exempt = 0.0
         if metric.kind is MetricKind.DOSE_AT_VOLUME:
             exempt = _share_percent(metric.at, metric.at_unit, volumes.get(goal.structure))

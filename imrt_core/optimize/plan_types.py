@@ -98,6 +98,29 @@ class PlanProgress:
     objective: float = float("nan")
 
 
+@dataclass(frozen=True)
+class Conflict:
+    """A hard goal that cannot hold.
+
+    Parameters
+    ----------
+    goal : str
+        The hard goal.
+    least_violation_gy : float
+        By how much the optimiser's voxels break it at least, with every target covered.
+    against : tuple of (str, float)
+        What stands against it (coverage of a target, another hard goal), with its share in the balance, largest first.
+    """
+
+    goal: str
+    least_violation_gy: float
+    against: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        others = ", ".join(f"{name} ({100 * share:.0f} %)" for name, share in self.against) or "nothing else"
+        return f"{self.goal}: broken by at least {self.least_violation_gy:.1f} Gy; against it stand {others}."
+
+
 @dataclass(frozen=True, eq=False)
 class PlanResult:
     """A deliverable plan with its dose and how it was judged.
@@ -136,6 +159,9 @@ class PlanResult:
         What each beam of the plan does, with its part of ``fraction_dose_gy``.
     warnings : tuple of str
         From the dose engine and from planning.
+    conflicts : tuple of Conflict
+        Where the plan is not feasible: hard goals that cannot hold with the targets covered, and what stands against
+        them.
     """
 
     plan: Plan
@@ -155,3 +181,4 @@ class PlanResult:
     stage_seconds: dict[str, float]
     beams: tuple[BeamDose, ...] = ()
     warnings: tuple[str, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()

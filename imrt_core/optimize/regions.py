@@ -42,6 +42,14 @@ def is_region_of(expression: str, names: Collection[str]) -> bool:
     return all(term in names or ((m := _MARGIN.match(term)) and m["name"] in names) for term in terms)
 
 
+def structures_of_region(expression: str) -> tuple[str, ...]:
+    """Return the structures that a region is made of, in order; none for normal tissue and its shells."""
+    if expression == NORMAL_TISSUE or _FALLOFF.match(expression):
+        return ()
+    terms = [text.strip() for text in expression.split(" - ")]
+    return tuple(m["name"] if (m := _MARGIN.match(term)) else term for term in terms)
+
+
 def falloff_level_gy(distance_mm: FloatArray, target_dose_gy: float) -> FloatArray:
     """Return the dose that normal tissue at a distance from a target need not exceed.
 

@@ -15,6 +15,28 @@ from .plan_types import BeamDirection, PlanResult, PlanSettings
 from .planning import make_plan
 from .rounds import ProgressCallback
 
+#: A warm start needs fewer iterations.
+DAY_SETTINGS = replace(PlanSettings(), max_iterations=60)
+
+
+def directions_of(plan: Plan) -> tuple[BeamDirection, ...]:
+    """Return the beam directions of a plan, each once.
+
+    Raises
+    ------
+    PlanError
+        If a beam is an arc.
+    """
+    directions = []
+    for beam in plan.beams:
+        point = beam.control_points[0]
+        if beam.is_arc:
+            raise PlanError("arcs cannot be re-optimised yet", where=f"beam {beam.name}")
+        directions.append(
+            BeamDirection(gantry_deg=point.gantry_deg, collimator_deg=point.collimator_deg, table_deg=point.table_deg)
+        )
+    return tuple(dict.fromkeys(directions))
+
 
 def reoptimise(
     red: Volume,
@@ -66,14 +88,6 @@ def reoptimise(
         raise PlanError(
             "a plan of the day is judged on today's dose alone", found="a background dose", expected="one_day=False"
         )
-    beams = []
-    for beam in plan_of_record.beams:
-        point = beam.control_points[0]
-        if beam.is_arc:
-            raise PlanError("arcs cannot be re-optimised yet", where=f"beam {beam.name}")
-        beams.append(
-            BeamDirection(gantry_deg=point.gantry_deg, collimator_deg=point.collimator_deg, table_deg=point.table_deg)
-        )
     return make_plan(
         red,
         structures,
@@ -81,12 +95,12 @@ def reoptimise(
         goals=goals,
         prescription_gy=prescription_gy,
         fractions=fractions,
-        beams=beams,
+        beams=directions_of(plan_of_record),
         isocentre_lps=isocentre_lps,
         patient_position=patient_position,
         objectives=objectives,
         limits=limits,
-        settings=settings or replace(PlanSettings(), max_iterations=60),
+        settings=settings or DAY_SETTINGS,
         warm_start=plan_of_record,
         background_gy=background_gy,
         fractions_planned=1 if one_day else fractions,

@@ -15,12 +15,16 @@ from imrt_core.evaluate import GoalResult
 from imrt_core.geometry.raytrace import RayVolume
 from imrt_core.machine import Machine
 from imrt_core.patient import Grid, Plan, Volume
+from imrt_core.patient.contours import structure_volume_cc
 
 from .case import PlanningCase
+from .conflicts import conflicts
 from .delivery import PlanIdentity, SequencedBeam, assemble_plan, sequence_beams
+from .from_goals import limits_from_goals
 from .judge import Judge, Judgement
-from .plan_types import PlanProgress, PlanResult, PlanSettings
-from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
+from .plan_types import Conflict, PlanProgress, PlanResult, PlanSettings
+from .priorities import objective_levels, optimize_by_priority
+from .solver import FluenceProgress, FluenceResult, equal_weights
 from .tighten import Aims, tightened_aims, tightened_limits
 
 #: Extra rounds while a hard goal is violated, and where other goals are just missed.
@@ -137,9 +141,9 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
                     course_gy_per_matrix_gy=judge.fractions,
                     offset_gy=case.background_gy,
                 )
-            fluence = optimize_fluence(
+            found = optimize_by_priority(
                 case.matrix,
-                objectives,
+                objective_levels(objectives, judge.goals),
                 structures=case.voxels.sets,
                 limits=limits,
                 course_gy_per_matrix_gy=judge.fractions,
@@ -151,7 +155,8 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
                 tolerance=settings.tolerance,
                 progress=watch.iteration,
             )
-        iterations += fluence.iterations
+            fluence = found.result
+        iterations += found.iterations
         with watch.stage("sequence"):
             fields = sequence_beams(case, fluence.weights, session.machine, settings)
             plan = assemble_plan(fields, session.machine, session.identity)
@@ -173,7 +178,8 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         tighter = tightened_aims(aims, result.goals, result.dvhs) if case.objectives_for else None
         again = extra < _EXTRA_ROUNDS if not result.feasible else tighter is not None and extra < _EXTRA_ROUNDS_SOFT
         if not again:
-            return replace(best[1], iterations=iterations, stage_seconds=watch.seconds)
+            found_conflicts = () if best[1].feasible else _conflicts(session, fluence.weights, offset, level, watch)
+            return replace(best[1], iterations=iterations, stage_seconds=watch.seconds, conflicts=found_conflicts)
         watch.round += 1
         weights = fluence.weights
         delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
@@ -211,6 +217,34 @@ def _result(
         beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
         warnings=forward.warnings,
     )
+
+
+def _conflicts(
+    session: PlanningSession,
+    weights: NDArray[np.float64],
+    offset_gy: NDArray[np.float64],
+    level: NDArray[np.float64],
+    watch: StageWatch,
+) -> tuple[Conflict, ...]:
+    """Return which hard goals cannot hold and why, with the engine's correction of the last round."""
+    judge = session.judge
+    hard = [goal for goal in judge.goals if goal.hard]
+    limits = limits_from_goals(
+        hard,
+        prescribed_gy=max(dose for _, dose in judge.prescription_gy),
+        volumes_cc={goal.structure: structure_volume_cc(judge.structures[goal.structure]) for goal in hard},
+        margin=False,
+    )
+    with watch.stage("optimise"):
+        return conflicts(
+            session.case,
+            tuple(zip(hard, limits, strict=True)),
+            prescription_gy=judge.prescription_gy,
+            fractions=judge.fractions,
+            offset_gy=offset_gy,
+            initial_weights=weights,
+            maximum_weights=session.settings.peak_fluence * level,
+        )
 
 
 def rank_of(result: PlanResult) -> tuple[bool, int, float]:

@@ -18,6 +18,7 @@ from imrt_core.patient import ProtocolError
 
 from .constraints import DoseLimit, Multipliers
 from .matrix import DoseMatrix, as_dose_matrix
+from .objective_bound import BoundMultiplier, ObjectiveBound
 from .objectives.base import FloatArray, Objective
 from .smoothness import FluenceSmoothness
 from .voxels import VoxelSet, as_voxel_sets
@@ -33,7 +34,7 @@ class ScaledProblem:
     matrix: DoseMatrix
     objectives: Sequence[Objective]
     voxel_sets: dict[str, VoxelSet]
-    limits: list[Multipliers]
+    limits: list[Multipliers | BoundMultiplier]
     course_gy_per_matrix_gy: float
     offset_gy: FloatArray
     smoothness: FluenceSmoothness | None
@@ -86,7 +87,7 @@ def scaled_problem(
     objectives: Sequence[Objective],
     *,
     structures: Mapping[str, VoxelSet | ArrayLike],
-    limits: Sequence[DoseLimit],
+    limits: Sequence[DoseLimit | ObjectiveBound],
     course_gy_per_matrix_gy: float,
     offset_gy: ArrayLike | None,
     smoothness: FluenceSmoothness | None,
@@ -107,7 +108,12 @@ def scaled_problem(
         matrix=dose_matrix,
         objectives=objectives,
         voxel_sets=voxel_sets,
-        limits=[Multipliers(limit, voxel_sets[limit.structure], penalty) for limit in limits],
+        limits=[
+            BoundMultiplier(limit, voxel_sets)
+            if isinstance(limit, ObjectiveBound)
+            else Multipliers(limit, voxel_sets[limit.structure], penalty)
+            for limit in limits
+        ],
         course_gy_per_matrix_gy=course_gy_per_matrix_gy,
         offset_gy=offset,
         smoothness=smoothness,
@@ -118,11 +124,13 @@ def scaled_problem(
 
 
 def _check_names(
-    objectives: Sequence[Objective], limits: Sequence[DoseLimit], voxel_sets: Mapping[str, VoxelSet]
+    objectives: Sequence[Objective], limits: Sequence[DoseLimit | ObjectiveBound], voxel_sets: Mapping[str, VoxelSet]
 ) -> None:
     if not objectives:
         raise ProtocolError("an optimisation needs at least one objective", found="none")
-    for name in [o.structure for o in objectives] + [limit.structure for limit in limits]:
+    bounded = [o.structure for limit in limits if isinstance(limit, ObjectiveBound) for o in limit.objectives]
+    limited = [limit.structure for limit in limits if isinstance(limit, DoseLimit)]
+    for name in [*(o.structure for o in objectives), *limited, *bounded]:
         if name not in voxel_sets:
             raise ProtocolError(
                 "an objective names no structure", found=name, expected=", ".join(voxel_sets) or "structures"

@@ -209,7 +209,7 @@ def sequence(
         delivered=delivered if mlc.axis == "X" else delivered.transposed(),
         error_mu=error,
         segments=len(cumulative) - 1 if technique is Technique.SLIDING_WINDOW else len(cumulative) // 2,
-        seconds=_delivery_seconds(leaves, cumulative, limits, dose_rate),
+        seconds=delivery_seconds(leaves, cumulative, limits, dose_rate),
         dose_rate_mu_per_min=dose_rate,
     )
 
@@ -249,7 +249,7 @@ def _check_machine(
         )
 
 
-def _delivery_seconds(
+def delivery_seconds(
     leaves_mm: FloatArray, cumulative_mu: FloatArray, limits: DeliveryLimits, dose_rate: float
 ) -> float:
     """Beam-on time plus, where leaves move with the beam off, their travel at full speed."""

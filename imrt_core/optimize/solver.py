@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import Bounds, minimize
 
 from .constraints import DoseLimit
+from .objective_bound import ObjectiveBound
 from .objectives.base import FloatArray, Objective
 from .scaled_problem import ScaledProblem, best_equal_weights, column_scale, scaled_problem, starting_weights
 from .smoothness import FluenceSmoothness
@@ -58,7 +59,7 @@ class FluenceResult:
         Sum of the objectives and the smoothness term, limits not included.
     terms : tuple of (str, float)
         Value of each objective, in order, then of the smoothness.
-    violations : tuple of (DoseLimit, float)
+    violations : tuple of (DoseLimit or ObjectiveBound, float)
         Each hard limit with its violation in Gy at these voxels.
     feasible : bool
         Whether every violation is within the tolerance.
@@ -76,7 +77,7 @@ class FluenceResult:
     course_dose_gy: NDArray[np.float64]
     objective: float
     terms: tuple[tuple[str, float], ...]
-    violations: tuple[tuple[DoseLimit, float], ...]
+    violations: tuple[tuple[DoseLimit | ObjectiveBound, float], ...]
     feasible: bool
     iterations: int
     evaluations: int
@@ -91,7 +92,7 @@ def optimize_fluence(
     objectives: Sequence[Objective],
     *,
     structures: Mapping[str, VoxelSet | ArrayLike],
-    limits: Sequence[DoseLimit] = (),
+    limits: Sequence[DoseLimit | ObjectiveBound] = (),
     course_gy_per_matrix_gy: float = 1.0,
     offset_gy: ArrayLike | None = None,
     smoothness: FluenceSmoothness | None = None,
@@ -113,8 +114,9 @@ def optimize_fluence(
         In course Gy; ``objective.structure`` names an entry of ``structures``.
     structures : mapping of str to VoxelSet, row indices, or mask over the rows
         Voxels of every structure that an objective or limit names.
-    limits : sequence of DoseLimit
-        Hard limits in course Gy, held at the voxels (the evaluated plan is judged elsewhere).
+    limits : sequence of DoseLimit or ObjectiveBound
+        Hard limits in course Gy, and bounds on sums of objectives, held at the voxels (the evaluated plan is judged
+        elsewhere).
     course_gy_per_matrix_gy : float
         Factor from the matrix's dose to the objectives' dose: the number of fractions, or 1.
     offset_gy : array_like, shape (voxels,), or scalar

@@ -65,9 +65,24 @@ def warm_start_weights(
 ) -> NDArray[np.float64]:
     """Return starting weights for all bixels from a plan of record.
 
-    Fluence maps are fixed to the isocentre, so that a plan follows its isocentre into the frame of the day. Beams that
-    the plan does not have, and bixels that it did not open, start at a tenth of the plan's mean fluence: a bound that
-    is active at the start is left more slowly than a small weight.
+    As :func:`fluence_of_beams`, but beams that the plan does not have, and bixels that it did not open, start at a
+    tenth of the plan's mean fluence: a bound that is active at the start is left more slowly than a small weight.
+    """
+    weights = fluence_of_beams(plan, beams, bixels_mm, size_mm=size_mm, transmission=transmission)
+    return np.maximum(weights, 0.1 * float(weights[weights > 0].mean()) if np.any(weights > 0) else 0.0)
+
+
+def fluence_of_beams(
+    plan: Plan,
+    beams: Sequence[tuple[float, float, float]],
+    bixels_mm: Sequence[NDArray[np.float64]],
+    *,
+    size_mm: tuple[float, float],
+    transmission: float,
+) -> NDArray[np.float64]:
+    """Return what a plan delivers to the bixels of a new plan's beams, MU per fraction.
+
+    Fluence maps are fixed to the isocentre, so that a plan follows its isocentre into the frame of the day.
 
     Parameters
     ----------
@@ -90,8 +105,8 @@ def warm_start_weights(
     parts: list[NDArray[np.float64]] = []
     found = 0
     for angles, centres in zip(beams, bixels_mm, strict=True):
-        match = next((b for b in plan.beams if not b.is_arc and _same_direction(b.control_points[0], angles)), None)
-        if match is None:
+        matches = [b for b in plan.beams if not b.is_arc and _same_direction(b.control_points[0], angles)]
+        if not matches:
             parts.append(np.zeros(len(centres)))
             continue
         found += 1
@@ -99,8 +114,11 @@ def warm_start_weights(
         column, row = np.rint((centres - lower) / np.asarray(size_mm)).astype(int).T
         x_edges = lower[0] + (np.arange(column.max() + 2) - 0.5) * size_mm[0]
         y_edges = lower[1] + (np.arange(row.max() + 2) - 0.5) * size_mm[1]
-        fluence = beam_fluence(match, x_edges_mm=x_edges, y_edges_mm=y_edges, transmission=transmission)
-        parts.append(fluence.mu[row, column])
+        # Several beams from one direction (a split field) add up.
+        fluences = [
+            beam_fluence(b, x_edges_mm=x_edges, y_edges_mm=y_edges, transmission=transmission).mu for b in matches
+        ]
+        parts.append(np.sum(fluences, axis=0)[row, column])
     if not found:
         raise PlanError(
             "the plan has no beam in common with the new one",
@@ -108,8 +126,7 @@ def warm_start_weights(
             expected=", ".join(f"{gantry:g}°" for gantry, _, _ in beams),
             where=f"plan {plan.label}",
         )
-    weights = np.concatenate(parts)
-    return np.maximum(weights, 0.1 * float(weights[weights > 0].mean()) if np.any(weights > 0) else 0.0)
+    return np.concatenate(parts)
 
 
 def _same_direction(point: ControlPoint, angles: tuple[float, float, float]) -> bool:

@@ -17,7 +17,7 @@ _METRIC = re.compile(
 )
 _GOAL = re.compile(
     rf"^(?P<structure>.+?)\s+(?P<metric>\S+\[[^\]]+\])\s*(?P<comparison><=|>=|<|>)\s*(?P<limit>{_NUMBER})"
-    r"\s*(?P<hard>\(hard\))?$"
+    r"(?:\s*\((?:(?P<hard>hard)(?:,\s*priority\s+(?P<hard_priority>\d+))?|priority\s+(?P<priority>\d+))\))?$"
 )
 
 
@@ -100,6 +100,8 @@ class Goal:
         In the metric's unit.
     hard : bool
         A breach is plan failure, and one day's excess may trigger re-optimisation.
+    priority : int or None
+        1 is pursued first, and what it reached is given up for no later one; None comes after all numbers.
     """
 
     structure: str
@@ -107,10 +109,15 @@ class Goal:
     comparison: str
     limit: float
     hard: bool = False
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.priority is not None and self.priority < 1:
+            raise ProtocolError("priorities begin at 1", found=str(self.priority), where=f"goal of {self.structure}")
 
     @classmethod
     def parse(cls, text: str) -> Goal:
-        """Read ``PTV70 V70Gy[%] >= 95`` or ``SpinalCord D0.03cc[Gy] <= 45 (hard)``.
+        """Read ``PTV70 V70Gy[%] >= 95``, ``SpinalCord D0.03cc[Gy] <= 45 (hard)`` or one with ``(hard, priority 1)``.
 
         Raises
         ------
@@ -120,18 +127,25 @@ class Goal:
         match = _GOAL.match(text.strip())
         if not match:
             raise ProtocolError(
-                "unreadable goal", found=text, expected="STRUCTURE METRIC[unit] (<|<=|>|>=) LIMIT [(hard)]"
+                "unreadable goal",
+                found=text,
+                expected="STRUCTURE METRIC[unit] (<|<=|>|>=) LIMIT, then (hard), (priority N) or (hard, priority N)",
             )
+        priority = match["priority"] or match["hard_priority"]
         return cls(
             structure=match["structure"],
             metric=Metric.parse(match["metric"]),
             comparison=match["comparison"],
             limit=float(match["limit"]),
             hard=bool(match["hard"]),
+            priority=int(priority) if priority else None,
         )
 
     def __str__(self) -> str:
-        return f"{self.structure} {self.metric} {self.comparison} {self.limit:g}{' (hard)' if self.hard else ''}"
+        remarks = ["hard"] if self.hard else []
+        remarks += [f"priority {self.priority}"] if self.priority is not None else []
+        remark = f" ({', '.join(remarks)})" if remarks else ""
+        return f"{self.structure} {self.metric} {self.comparison} {self.limit:g}{remark}"
 
     @property
     def is_upper(self) -> bool:

@@ -74,6 +74,7 @@ def decision(
 def plan_of_day(
     context: AssetExecutionContext,
     plan_of_record: PlanOfRecord,
+    baseline: Baseline,
     setup_image: DayImage,
     couch_shift: DayShift,
     deformation: MaybeDeformed,
@@ -97,11 +98,14 @@ def plan_of_day(
         image_uid=setup_image.image.series_uid,
         accumulated=accumulated_dose,
         deformation=deformation,
+        baseline=baseline,
     )
     metadata: dict[str, Any] = {"outcome": result.outcome, "reason": result.reason}
     if result.plan is not None:
         metadata |= {"MU": float(result.plan.total_mu), "seconds": float(result.seconds or 0.0)}
         metadata |= {str(goal.goal): float(goal.value) for goal in result.goals}
+    if result.tiers:
+        metadata["tiers"] = result.tier_reason
     if result.mu_check is not None:
         metadata["MU check"] = MetadataValue.json(list(result.mu_check.faults) or ["passed"])
     return Output(result, metadata=metadata)

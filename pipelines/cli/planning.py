@@ -50,6 +50,7 @@ class PlanAnswer(Answer):
     segments: int
     delivery_seconds: float
     mu_check: MuCheckPart | None
+    conflicts: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
     stage_seconds: dict[str, float]
@@ -68,6 +69,7 @@ class PlanAnswer(Answer):
             f"{self.mu:.0f} MU per fraction in {self.segments} segments, {self.delivery_seconds:.0f} s to deliver",
             f"objective {self.objective:.4g} after {self.iterations} iterations; {self.seconds:.0f} s ({stages})",
             f"independent MU check {plan_text(self.mu_check)}",
+            *(f"conflict: {text}" for text in self.conflicts),
             *self.not_applicable,
             *(f"warning: {text}" for text in self.warnings),
         ]
@@ -193,6 +195,7 @@ def plan(
         segments=result.segments,
         delivery_seconds=result.delivery_seconds,
         mu_check=plan_part(check),
+        conflicts=tuple(map(str, result.conflicts)),
         warnings=(*notes, *result.warnings, *(f"independent MU check: {line}" for line in check.differing)),
         seconds=time.perf_counter() - started,
         stage_seconds=result.stage_seconds,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from imrt_core.evaluate.mu_check import MuCheck
+from imrt_core.optimize import TierResult
 from pipelines.report.parts import (
     MuCheckRow,
     PlanComparison,
     PlanOfDay,
     PlanSummary,
     QualityFigure,
+    TierRow,
 )
 
 from ..course_record import CourseRecord
@@ -64,7 +66,20 @@ def plan_of_day_report(
             "comparison": comparison,
             "mu_check": mu_check_figure(plan.mu_check),
             "mu_check_beams": _mu_check_rows(plan.mu_check),
+            "tiers": tuple(_tier_row(tier) for tier in plan.tiers),
+            "tier_reason": plan.tier_reason,
         }
+    )
+
+
+def _tier_row(tier: TierResult) -> TierRow:
+    return TierRow(
+        tier=tier.tier.value,
+        goals_met=tier.met,
+        goals=tier.judged,
+        feasible=tier.feasible,
+        seconds=tier.seconds,
+        missing=tuple(f"{result.goal} (is {result.value:.2f})" for result in tier.missing),
     )
 
 

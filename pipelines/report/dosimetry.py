@@ -186,6 +186,21 @@ class PlanComparison(Part):
     plan_of_day_ok: bool | None = None
 
 
+class TierRow(Part):
+    """A way of re-optimisation that was tried: how much of the plan of record it changes, and what it came to.
+
+    ``missing``: goals that the plan of record met when it was planned, or hard ones, that this plan does not meet.
+    ``seconds`` without the influence matrix, which all share.
+    """
+
+    tier: str
+    goals_met: int
+    goals: int
+    feasible: bool
+    seconds: float
+    missing: tuple[str, ...] = ()
+
+
 class PlanOfDay(Part):
     """The plan of the day: kept, re-optimised, or not computed with the reason. Always UNAPPROVED until a person signs.
 
@@ -211,3 +226,5 @@ class PlanOfDay(Part):
     mu_check: QualityFigure | None = None
     mu_check_beams: tuple[MuCheckRow, ...] = ()
     checks: tuple[QualityFigure, ...] = ()
+    tiers: tuple[TierRow, ...] = ()
+    tier_reason: str = ""

@@ -19,6 +19,7 @@ from .dosimetry import (
     PlanComparison,
     PlanOfDay,
     PlanSummary,
+    TierRow,
 )
 from .position import (
     BodyContour,
@@ -73,5 +74,6 @@ __all__ = [
     "ShiftReport",
     "StageSeconds",
     "StructureRow",
+    "TierRow",
     "TissueCheck",
 ]

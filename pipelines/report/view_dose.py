@@ -7,7 +7,7 @@ from .model import FractionReport
 from .parts import BeamRow, GoalLine, PlanOfDay
 from .view_match import Figures, chosen, quality_table, reasons_notes
 from .view_mu_check import mu_check_outcome, mu_check_table
-from .words import STATUS, UNKNOWN, comparison, number, passed, point, signed
+from .words import STATUS, TIERS, UNKNOWN, comparison, number, passed, point, signed
 
 
 def _value(value: float | None, unit: str) -> str:
@@ -198,9 +198,29 @@ def plan_section(report: FractionReport) -> Section | None:
         head = ("Goal", "Scheduled today", "", "Plan of day", "", "Difference")
         note = "Both on today's anatomy after the shift, course scale."
         blocks.append(Table("Scheduled plan against plan of the day", head, table_rows, numeric=(1, 3, 5), note=note))
+    blocks += _tier_table(plan)
     blocks += mu_check_table(plan)
     blocks += quality_table(plan.checks, "Checks of the plan of the day")
     return Section("plan", "Plan of the day", tuple(blocks))
+
+
+def _tier_table(plan: PlanOfDay) -> list[Block]:
+    """Show what each way of re-optimisation came to."""
+    if not plan.tiers:
+        return []
+    rows = tuple(
+        (
+            Cell(TIERS.get(tier.tier, tier.tier), strong=True),
+            Cell(f"{tier.goals_met} of {tier.goals}"),
+            Cell("hard goals met", "good") if tier.feasible else Cell("hard goal violated", "bad", strong=True),
+            Cell("; ".join(comparison(text) for text in tier.missing) or "none"),
+            Cell(number(tier.seconds, 0)),
+        )
+        for tier in plan.tiers
+    )
+    head = ("Tried", "Goals met", "", "Missing", "Time (s)")
+    note = f"{plan.tier_reason} Missing: hard goals, and goals that the plan of record met when it was planned."
+    return [Table("Re-optimisation, the smallest change first", head, rows, numeric=(1, 4), note=note)]
 
 
 def _plan_facts(plan: PlanOfDay) -> list[tuple[str, Cell]]:

@@ -33,6 +33,13 @@ STATUS: dict[GoalStatus, Cell] = {
     "undecided": Cell("? undecided", "warn", strong=True),
 }
 
+#: Tiers of re-optimisation, by how much of the plan of record they change.
+TIERS = {
+    "reweight": "other MU for the same apertures",
+    "warm-start": "new fluence from the plan of record's",
+    "from-scratch": "new fluence from scratch",
+}
+
 #: IEC +X in the patient, by patient position (IEC 61217; CLINICAL "Couch shift").
 _SIDE_OF_PLUS_X = {"HFS": "left", "HFP": "right", "FFS": "right", "FFP": "left"}
 _OTHER = {"left": "right", "right": "left"}

@@ -14,7 +14,7 @@ from imrt_core.evaluate.mu_check import MuCheck
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import Machine
 from imrt_core.machine.density import AIR
-from imrt_core.optimize import BeamDirection, PlanResult, make_plan, reoptimise
+from imrt_core.optimize import BeamDirection, TieredPlan, make_plan, reoptimise_in_tiers
 from imrt_core.optimize.objectives import Objective
 from imrt_core.optimize.regions import is_region_of
 from imrt_core.patient import (
@@ -32,7 +32,7 @@ from registration import DayStructures, DeformableMatch, warp, warp_structures
 
 from ..course_record import CourseRecord
 from ..protocol import Protocol
-from ..results import DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
+from ..results import Baseline, DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
 from .mu_check import mu_check_of
 
 #: Label of a plan of record that is made here (DICOM SH: 16 characters).
@@ -100,12 +100,14 @@ def plan_of_day(
     image_uid: str,
     accumulated: Accumulation | Withheld,
     deformation: DeformableMatch | Withheld,
+    baseline: Baseline,
 ) -> PlanForDay:
     """Keep the plan of record, or make the plan that the decision asks for.
 
     The new plan is for the patient *after* the shift: density and structures are carried along by the table's motion,
     the isocentre is the machine isocentre. A one-day plan is judged as if every fraction were like it; a replan covers
-    the remaining fractions, with what was delivered as background.
+    the remaining fractions, with what was delivered as background. The plan of record changes as little as the goals
+    that it met when it was planned allow (:mod:`imrt_core.optimize.tiers`).
 
     Parameters
     ----------
@@ -127,6 +129,8 @@ def plan_of_day(
         Delivered so far, planning frame; background of a replan.
     deformation : DeformableMatch
         Brings that dose to today's anatomy.
+    baseline : Baseline
+        Which goals the plan of record met on the planning CT.
     """
     if not decision.plan_wanted:
         reason = (
@@ -152,7 +156,7 @@ def plan_of_day(
         on_day = warp(accumulated.accumulated_gy, deformation.fixed_from_moving, like=density.red.grid)
         background = moved_volume(on_day, shift.motion, outside=0.0)
     try:
-        result = reoptimise(
+        found = reoptimise_in_tiers(
             red,
             after,
             machine,
@@ -163,6 +167,7 @@ def plan_of_day(
             isocentre_lps=shift.machine_isocentre_lps,
             patient_position=shift.patient_position,
             one_day=not replan,
+            required={result.goal for result in baseline.goals if result.ok},
             objectives=objectives_of(protocol, after),
             background_gy=background,
             # A label that cannot be mistaken for the plan of record.
@@ -171,6 +176,7 @@ def plan_of_day(
         )
     except InputRefusedError as error:
         return PlanForDay("not-computed", f"no plan of day could be made: {error}")
+    result = found.result
     check = mu_check_of(
         result.plan,
         red,
@@ -179,11 +185,11 @@ def plan_of_day(
         computed=result.beams,
         patient_position=shift.patient_position,
     )
-    return _adapted(result, after, shift.motion, decision, check, seconds=time.perf_counter() - started)
+    return _adapted(found, after, shift.motion, decision, check, seconds=time.perf_counter() - started)
 
 
 def _adapted(
-    result: PlanResult,
+    found: TieredPlan,
     structures: StructureSet,
     motion: RigidTransform,
     decision: Decision,
@@ -191,10 +197,11 @@ def _adapted(
     *,
     seconds: float,
 ) -> PlanForDay:
+    result = found.result
     reason = decision.reasons[0] if decision.reasons else ""
     if not result.feasible:
         broken = ", ".join(str(goal.goal) for goal, _ in result.hard_violations)
-        reason = f"{reason} The new plan does not meet: {broken}."
+        reason = " ".join([f"{reason} The new plan does not meet: {broken}.", *map(str, result.conflicts)])
     dose = result.fraction_dose_gy
     return PlanForDay(
         outcome="reoptimised",
@@ -209,6 +216,8 @@ def _adapted(
         segments=result.segments,
         seconds=seconds,
         mu_check=check,
+        tiers=found.tiers,
+        tier_reason=found.reason,
     )
 
 

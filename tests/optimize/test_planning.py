@@ -126,6 +126,10 @@ def test_an_impossible_hard_goal_makes_the_plan_infeasible() -> None:
     assert violated.goal.structure == "Core"
     assert excess == pytest.approx(violated.value - 8.0)
     assert excess > 1.0
+    (conflict,) = result.conflicts
+    assert conflict.goal == str(violated.goal)
+    assert 1.0 < conflict.least_violation_gy < excess
+    assert conflict.against == (("coverage of PTV50", 1.0),)
 
 
 def _as_dict(settings: PlanSettings) -> dict[str, object]:
