@@ -24,7 +24,7 @@ DESCRIPTION = "RESEARCH ONLY, not for treatment. Planned by igrt research softwa
 #: A beam whose strongest bixel is below this share of the strongest of all beams is left out.
 _NEGLIGIBLE_BEAM = 0.02
 #: Static segments are made a little longer than the minimum, so that normalisation does not push them below it.
-_SEGMENT_RESERVE = 1.1
+SEGMENT_RESERVE = 1.1
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def sequence_beams(
         If there is no fluence at all or a field cannot be delivered; the beam is named.
     """
     peak = float(weights.max(initial=0.0))
-    limits = replace(machine.limits, minimum_segment_mu=_SEGMENT_RESERVE * machine.limits.minimum_segment_mu)
+    limits = replace(machine.limits, minimum_segment_mu=SEGMENT_RESERVE * machine.limits.minimum_segment_mu)
     fields = []
     parts = zip(case.geometry, case.bixels_mm, case.split(weights), strict=True)
     for number, (geometry, centres, mu) in enumerate(parts, start=1):
@@ -90,6 +90,21 @@ def sequence_beams(
     if not fields:
         raise PlanError("the optimised plan has no fluence", found="no beam with fluence")
     return tuple(fields)
+
+
+def delivered_weights(case: PlanningCase, fields: Sequence[SequencedBeam]) -> NDArray[np.float64]:
+    """Return what the leaves deliver to each bixel, in the order of the matrix's columns; MU per fraction."""
+    by_number = {field.number: field.sequence.delivered for field in fields}
+    parts = []
+    for number, centres in enumerate(case.bixels_mm, start=1):
+        if number not in by_number:
+            parts.append(np.zeros(len(centres)))
+            continue
+        fluence = by_number[number]
+        column = np.searchsorted(fluence.x_edges_mm, centres[:, 0]) - 1
+        row = np.searchsorted(fluence.y_edges_mm, centres[:, 1]) - 1
+        parts.append(fluence.mu[row, column])
+    return np.concatenate(parts)
 
 
 def assemble_plan(

@@ -142,8 +142,8 @@ def delivered_fluence(
     jaw_along, jaw_across = (jaw_x_mm, jaw_y_mm) if mlc.axis == "X" else (jaw_y_mm, jaw_x_mm)
     boundaries = np.asarray(mlc.boundaries_mm)
     # the part of each bixel that the jaws leave open; leaves matter only there
-    along_low, along_high = _uncovered(along, jaw_along)
-    across_low, across_high = _uncovered(across, jaw_across)
+    along_low, along_high = uncovered(along, jaw_along)
+    across_low, across_high = uncovered(across, jaw_across)
     width = np.maximum(along_high - along_low, 0.0)
     step_mu = np.diff(cumulative_mu)
     open_mm_mu = np.zeros((mlc.pairs, width.size))
@@ -161,7 +161,7 @@ def delivered_fluence(
     return FluenceMap(result if mlc.axis == "X" else result.T, x_edges_mm, y_edges_mm)
 
 
-def _uncovered(edges_mm: FloatArray, jaw_mm: tuple[float, float] | None) -> tuple[FloatArray, FloatArray]:
+def uncovered(edges_mm: FloatArray, jaw_mm: tuple[float, float] | None) -> tuple[FloatArray, FloatArray]:
     """Lower and upper end of each bixel after the jaws."""
     if jaw_mm is None:
         return edges_mm[:-1], edges_mm[1:]

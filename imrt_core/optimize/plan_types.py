@@ -38,6 +38,8 @@ class PlanSettings:
         Sliding window or step and shoot.
     control_points, levels : int
         Of a sliding window; of step and shoot.
+    refine_segments : bool
+        Whether MU and leaf positions of static segments are optimised after the sweep.
     dose_rate_mu_per_min : float
         Dose rate of the delivery, lowered to the machine's highest.
     smoothness : float
@@ -65,6 +67,7 @@ class PlanSettings:
     technique: Technique = Technique.SLIDING_WINDOW
     control_points: int = 60
     levels: int = 12
+    refine_segments: bool = True
     dose_rate_mu_per_min: float = 300.0
     smoothness: float = 3000.0
     peak_fluence: float = 8.0

@@ -19,11 +19,13 @@ from imrt_core.patient.contours import structure_volume_cc
 
 from .case import PlanningCase
 from .conflicts import conflicts
-from .delivery import PlanIdentity, SequencedBeam, assemble_plan, sequence_beams
+from .delivery import PlanIdentity, SequencedBeam, assemble_plan, delivered_weights, sequence_beams
 from .from_goals import limits_from_goals
 from .judge import Judge, Judgement
 from .plan_types import Conflict, PlanProgress, PlanResult, PlanSettings
 from .priorities import objective_levels, optimize_by_priority
+from .refine import refined_segments
+from .sequencing import Technique
 from .solver import FluenceProgress, FluenceResult, equal_weights
 from .tighten import Aims, tightened_aims, tightened_limits
 
@@ -130,6 +132,8 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
     best: tuple[tuple[bool, int, float], PlanResult] | None = None
     iterations = 0
     level: NDArray[np.float64] | None = None
+    # Course dose beside A·w: of the fluence, what leaves and engine make of it; of the apertures, the engine alone.
+    engine_offset = offset
 
     while True:
         with watch.stage("optimise"):
@@ -159,12 +163,23 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         iterations += found.iterations
         with watch.stage("sequence"):
             fields = sequence_beams(case, fluence.weights, session.machine, settings)
+            if settings.technique is Technique.STEP_AND_SHOOT and settings.refine_segments:
+                fields = refined_segments(
+                    case,
+                    fields,
+                    session.machine,
+                    objectives,
+                    limits=limits,
+                    fractions=judge.fractions,
+                    offset_gy=engine_offset,
+                    bixel_mm=settings.bixel_mm,
+                )
             plan = assemble_plan(fields, session.machine, session.identity)
         if watch.round < settings.corrections:
             with watch.stage("final_dose"):
                 delivered = session.dose_at_rows_gy(plan)
             weights = fluence.weights
-            offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
+            offset, engine_offset = _offsets(session, fields, weights, delivered)
             watch.round += 1
             continue
         with watch.stage("final_dose"):
@@ -183,10 +198,23 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         watch.round += 1
         weights = fluence.weights
         delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
-        offset = case.background_gy + judge.fractions * (delivered - case.matrix.dose(weights))
+        offset, engine_offset = _offsets(session, fields, weights, delivered)
         limits = tightened_limits(limits, verdict.hard_violations)
         if tighter is not None and case.objectives_for is not None:
             aims, objectives = tighter, case.objectives_for(tighter)
+
+
+def _offsets(
+    session: PlanningSession,
+    fields: tuple[SequencedBeam, ...],
+    weights: NDArray[np.float64],
+    delivered_gy: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the course dose of the engine beside that of the matrix, for the fluence and for the leaves' apertures."""
+    case, fractions = session.case, session.judge.fractions
+    beside_fluence = delivered_gy - case.matrix.dose(weights)
+    beside_apertures = delivered_gy - case.matrix.dose(delivered_weights(case, fields))
+    return case.background_gy + fractions * beside_fluence, case.background_gy + fractions * beside_apertures
 
 
 def _result(

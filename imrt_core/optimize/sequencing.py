@@ -31,6 +31,8 @@ from imrt_core.patient import ControlPoint, MultileafCollimator, PlanError
 from .fluence_map import FloatArray, FluenceMap, delivered_fluence
 from .leaf_sweep import LeafField, sliding_window, step_and_shoot
 
+#: Static segments that open less are not worth their time.
+MINIMUM_SEGMENT_AREA_MM2 = 100.0
 #: Rounds of feeding the difference between wanted and delivered fluence back.
 _FEEDBACK_ROUNDS = 4
 
@@ -117,7 +119,7 @@ def sequence(
     technique: Technique | str = Technique.SLIDING_WINDOW,
     control_points: int = 80,
     levels: int = 10,
-    minimum_segment_area_mm2: float = 100.0,
+    minimum_segment_area_mm2: float = MINIMUM_SEGMENT_AREA_MM2,
 ) -> LeafSequence:
     """Turn a fluence map into leaf positions.
 
