@@ -198,7 +198,7 @@ def sequence(
     jaw_x_mm, jaw_y_mm = field.jaw_x_mm, field.jaw_y_mm
     if mlc.axis == "Y":
         jaw_x_mm, jaw_y_mm = jaw_y_mm, jaw_x_mm
-    _check_machine(leaves, jaw_x_mm, jaw_y_mm, float(cumulative[-1]), limits)
+    check_machine(leaves, jaw_x_mm, jaw_y_mm, float(cumulative[-1]), limits)
     return LeafSequence(
         technique=technique,
         mu=float(cumulative[-1]),
@@ -209,12 +209,12 @@ def sequence(
         delivered=delivered if mlc.axis == "X" else delivered.transposed(),
         error_mu=error,
         segments=len(cumulative) - 1 if technique is Technique.SLIDING_WINDOW else len(cumulative) // 2,
-        seconds=_delivery_seconds(leaves, cumulative, limits, dose_rate),
+        seconds=delivery_seconds(leaves, cumulative, limits, dose_rate),
         dose_rate_mu_per_min=dose_rate,
     )
 
 
-def _check_machine(
+def check_machine(
     leaves_mm: FloatArray,
     jaw_x_mm: tuple[float, float],
     jaw_y_mm: tuple[float, float],
@@ -249,7 +249,7 @@ def _check_machine(
         )
 
 
-def _delivery_seconds(
+def delivery_seconds(
     leaves_mm: FloatArray, cumulative_mu: FloatArray, limits: DeliveryLimits, dose_rate: float
 ) -> float:
     """Beam-on time plus, where leaves move with the beam off, their travel at full speed."""
