@@ -146,6 +146,17 @@ def plan_complexity(plan: Plan, limits: DeliveryLimits) -> PlanComplexity:
     )
 
 
+def modulation_complexity_score(plan: Plan) -> float:
+    """Return the score alone, for which no machine is needed; see :class:`BeamComplexity`.
+
+    Raises
+    ------
+    PlanError
+        As for :func:`plan_complexity`.
+    """
+    return plan_complexity(plan, DeliveryLimits()).modulation_complexity_score
+
+
 def _beam(beam: Beam, limits: DeliveryLimits) -> BeamComplexity:
     if not beam.mu > 0:
         raise PlanError("a beam without MU has no complexity", found=f"{beam.mu} MU", where=f"beam {beam.name}")

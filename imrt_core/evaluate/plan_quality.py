@@ -79,6 +79,9 @@ class LevelQuality:
         Volume of the patient that receives half the prescription.
     conformity_index : float
         Paddick's: covered² / (targets × isodose), 1 at best, 0 where nothing is covered.
+    conformity_index_95 : float
+        The same with the isodose of 95 % of the prescription: the figure to read where the prescription is the median
+        dose of the target (ICRU 83), of which the full isodose covers only half.
     gradient_index : float or None
         Paddick and Lippitz: half_isodose / isodose; smaller is steeper. None where nothing receives the prescription.
     """
@@ -90,6 +93,7 @@ class LevelQuality:
     covered_cc: float
     half_isodose_cc: float
     conformity_index: float
+    conformity_index_95: float
     gradient_index: float | None
 
 
@@ -194,10 +198,9 @@ def _check(targets: Sequence[tuple[str, float]], structures: StructureSet) -> No
 
 
 def _level(level_gy: float, names: tuple[str, ...], inside: DVH, body: DVH) -> LevelQuality:
-    covered = inside.volume_at_dose_cc(level_gy)
-    isodose, half = body.volume_at_dose_cc(level_gy), body.volume_at_dose_cc(0.5 * level_gy)
-    # A target that reaches beyond EXTERNAL, or is drawn on finer slices, must not be better covered than dosed.
-    isodose = max(isodose, covered)
+    covered, isodose = _covered_and_isodose_cc(level_gy, inside, body)
+    covered_95, isodose_95 = _covered_and_isodose_cc(0.95 * level_gy, inside, body)
+    half = body.volume_at_dose_cc(0.5 * level_gy)
     return LevelQuality(
         prescription_gy=level_gy,
         targets=names,
@@ -205,9 +208,20 @@ def _level(level_gy: float, names: tuple[str, ...], inside: DVH, body: DVH) -> L
         isodose_cc=isodose,
         covered_cc=covered,
         half_isodose_cc=half,
-        conformity_index=covered**2 / (inside.volume_cc * isodose) if covered > 0 else 0.0,
+        conformity_index=_paddick(covered, inside.volume_cc, isodose),
+        conformity_index_95=_paddick(covered_95, inside.volume_cc, isodose_95),
         gradient_index=half / isodose if isodose > 0 else None,
     )
+
+
+def _covered_and_isodose_cc(dose_gy: float, inside: DVH, body: DVH) -> tuple[float, float]:
+    covered = inside.volume_at_dose_cc(dose_gy)
+    # A target that reaches beyond EXTERNAL, or is sampled more finely, must not hold more of an isodose than there is.
+    return covered, max(body.volume_at_dose_cc(dose_gy), covered)
+
+
+def _paddick(covered_cc: float, target_cc: float, isodose_cc: float) -> float:
+    return covered_cc**2 / (target_cc * isodose_cc) if covered_cc > 0 else 0.0
 
 
 def _target(

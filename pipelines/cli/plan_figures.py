@@ -32,6 +32,7 @@ class LevelQualityPart(Part):
     covered_cc: float
     half_isodose_cc: float
     conformity_index: float
+    conformity_index_95: float
     gradient_index: float | None
 
 
@@ -86,7 +87,7 @@ def figures_tables(
         for target in quality.targets:
             doses = (target.prescription_gy, target.d98_gy, target.d95_gy, target.d50_gy, target.d2_gy)
             targets.add_row(target.name, *(f"{dose:.1f}" for dose in doses), _index(target.homogeneity_index))
-        levels = Table("isodose", "of", "targets cc", "isodose cc", "Paddick conformity", "gradient")
+        levels = Table("isodose", "of", "targets cc", "isodose cc", "Paddick conformity", "at 95 %", "gradient")
         for level in quality.levels:
             levels.add_row(
                 f"{level.prescription_gy:g} Gy",
@@ -94,6 +95,7 @@ def figures_tables(
                 f"{level.target_cc:.1f}",
                 f"{level.isodose_cc:.1f}",
                 _index(level.conformity_index),
+                _index(level.conformity_index_95),
                 _index(level.gradient_index),
             )
         energy = "" if quality.integral_dose_j is None else f", {quality.integral_dose_j:.0f} J"

@@ -152,7 +152,7 @@ def plan(
             isocentre_lps=isocentre_lps,
         )
         red, notes = patient.red, patient.warnings
-        uid_key = (image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan")
+        uid_key: tuple[str, ...] = (image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan")
         if technique is not PlanTechnique.SLIDING_WINDOW:
             uid_key = (*uid_key, technique.value)
         targets, beams = tuple(matched.prescription_gy.items()), [BeamDirection(**b.model_dump()) for b in rules.beams]

@@ -47,6 +47,9 @@ def test_conformity_and_gradient_of_concentric_spheres(target: float, isodose: f
     assert level.covered_cc == pytest.approx(ball_cc(covered), rel=volume)
     assert level.conformity_index == pytest.approx(covered**6 / (target**3 * isodose**3), rel=2.0 * volume)
     assert level.gradient_index == pytest.approx(1.5**3, rel=volume)
+    wider = 1.05 * isodose  # 47.5 Gy
+    expected = min(wider, target) ** 6 / (target**3 * wider**3)
+    assert level.conformity_index_95 == pytest.approx(expected, rel=2.0 * volume)
 
 
 def test_metrics_of_a_sphere_in_a_radial_dose() -> None:
