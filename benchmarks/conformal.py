@@ -4,9 +4,11 @@
 
 OpenKBP patients, the beams and goals of the shipped head-and-neck protocol, both plans by this software. Planning may
 give up to 5 % of the dose for a hard limit; here every figure is for the same coverage, both doses scaled so that D95
-of the highest level is its prescription. What is compared: mean dose of the parotids, conformity, goals, MU. The literature's measure is PARSPORT (Nutting et al., Lancet Oncol 12 (2011) 127,
-doi:10.1016/S1470-2045(10)70290-4): mean dose of the contralateral parotid 25.4 Gy with IMRT, 61.0 Gy with conventional
-(parallel-opposed) radiotherapy. *Contralateral* here is the parotid with the lower mean in the IMRT plan.
+of the highest level is its prescription. What is compared: mean dose of the parotids, conformity, goals, MU.
+
+The literature's measure is PARSPORT (Nutting et al., Lancet Oncol 12 (2011) 127, doi:10.1016/S1470-2045(10)70290-4):
+mean dose of the contralateral parotid 25.4 Gy with IMRT, 61.0 Gy with conventional (parallel-opposed) radiotherapy.
+*Contralateral* here is the parotid with the lower mean in the IMRT plan.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ class Figures:
         By isodose.
     hard_goals_missed, goals_met, goals : int
         Of the protocol, on this dose.
+    goals_met_as_planned : int
+        Before the dose was scaled.
     scale : float
         Factor on the plan's dose and MU for the same coverage.
     mu, mu_per_gy, modulation_complexity_score, treatment_seconds, integral_dose_gy_l, seconds : float
@@ -69,6 +73,7 @@ class Figures:
     hard_goals_missed: int
     goals_met: int
     goals: int
+    goals_met_as_planned: int
     scale: float
     mu: float
     mu_per_gy: float | None
@@ -125,6 +130,7 @@ def compare(npz: Path, *, margin_mm: float, machine_name: str) -> Comparison:
             hard_goals_missed=sum(goal.goal.hard and not goal.ok for goal in judged),
             goals_met=sum(goal.ok for goal in judged),
             goals=len(judged),
+            goals_met_as_planned=sum(goal.ok for goal in result.goals),
             scale=scale,
             mu=scale * result.mu,
             mu_per_gy=None if complexity.mu_per_gy is None else scale * complexity.mu_per_gy,

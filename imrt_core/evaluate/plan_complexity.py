@@ -242,7 +242,7 @@ def _seconds(points: Sequence[ControlPoint], step_mu: FloatArray, limits: Delive
             travel = float(np.abs(stop.leaves_mm - start.leaves_mm).max()) / limits.leaf_speed_mm_per_s
         turn = abs((stop.gantry_deg - start.gantry_deg + 180.0) % 360.0 - 180.0) / limits.gantry_speed_deg_per_s
         total += max(beam_on, travel, turn)
-    return total
+    return float(total)
 
 
 def _gantry_way_deg(start_deg: float, stop_deg: float) -> float:

@@ -124,13 +124,16 @@ def conformal_aperture(
             expected=f"{boundaries[0]:.0f} … {boundaries[-1]:.0f} mm",
             where=f"beam at gantry {beam.gantry_deg:g}°",
         )
+    order = np.argsort(across, kind="stable")
+    along, across = along[order], across[order]
+    start = np.searchsorted(across, boundaries[:-1] - margin_mm, side="left")
+    stop = np.searchsorted(across, boundaries[1:] + margin_mm, side="right")
     left, right = np.full(mlc.pairs, np.inf), np.full(mlc.pairs, -np.inf)
-    for pair in range(mlc.pairs):
-        beside = np.maximum(np.maximum(boundaries[pair] - across, across - boundaries[pair + 1]), 0.0)
-        near = beside <= margin_mm
-        if near.any():
-            reach = np.sqrt(margin_mm**2 - beside[near] ** 2)
-            left[pair], right[pair] = (along[near] - reach).min(), (along[near] + reach).max()
+    for pair in np.flatnonzero(stop > start):
+        near = slice(start[pair], stop[pair])
+        beside = across[near] - np.clip(across[near], boundaries[pair], boundaries[pair + 1])
+        reach = np.sqrt(np.maximum(margin_mm**2 - beside**2, 0.0))
+        left[pair], right[pair] = (along[near] - reach).min(), (along[near] + reach).max()
     opened = right >= left
     middle = 0.5 * (left[opened] + right[opened])
     narrow = 0.5 * limits.leaf_gap_mm
