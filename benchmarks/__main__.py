@@ -32,6 +32,9 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("eclipse_ent", ()),
     Benchmark("daily", ("{data}/openkbp",)),
+    Benchmark(
+        "conformal", tuple(f"{{data}}/openkbp/{name}.npz" for name in ("train_pt_37", "train_pt_40", "test_pt_254"))
+    ),
     *(
         Benchmark(
             f"monte_carlo_{name}",

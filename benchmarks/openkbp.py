@@ -114,10 +114,9 @@ def convert(npz: Path, out_dir: Path, *, fractions: int = 2, seed: int = 0) -> C
     if out_dir.exists() and any(out_dir.iterdir()):
         raise InputRefusedError("the output folder is not empty", found=str(out_dir), expected="an empty folder")
     patient = load(Path(npz))
-    image = _image(patient)
+    image, drawn = patient_data(patient)
     plan_dir = out_dir / "plan"
     write_image(image, plan_dir / "ct")
-    drawn = _structures(patient, image)
     structures_path = write_structures(drawn, image=image, path=plan_dir / "rtstruct.dcm")
     dose = DoseDistribution(
         patient.course_dose_gy,
@@ -153,6 +152,12 @@ def convert(npz: Path, out_dir: Path, *, fractions: int = 2, seed: int = 0) -> C
 def _write(fraction: SimulatedFraction, out_dir: Path) -> ConvertedFraction:
     folder = write_fraction(fraction, out_dir / f"fx{fraction.fraction:02d}")
     return ConvertedFraction(fraction.fraction, folder, fraction.shift_mm, fraction.rotation_deg)
+
+
+def patient_data(patient: OpenKbpPatient) -> tuple[PatientImage, StructureSet]:
+    """Return a patient's CT and contoured structures, as they are written, for planning without files."""
+    image = _image(patient)
+    return image, _structures(patient, image)
 
 
 def _image(patient: OpenKbpPatient) -> PatientImage:

@@ -63,6 +63,44 @@ def _daily(result: dict[str, Any]) -> str:
     )
 
 
+def _conformal(result: dict[str, Any]) -> str:
+    rows = []
+    for patient in result["patients"]:
+        pair = (patient["conformal"], patient["imrt"])
+        near = patient["contralateral"]
+        other = next((n for n in patient["imrt"]["parotid_mean_gy"] if n != near), None)
+        conformity = [list(p["conformity_index"].values()) for p in pair]
+        rows.append(
+            [
+                patient["patient"],
+                " / ".join(f"{p['parotid_mean_gy'][near]:.1f}" for p in pair),
+                " / ".join(f"{p['parotid_mean_gy'][other]:.1f}" for p in pair) if other else "–",
+                "; ".join(
+                    f"{name} " + " / ".join(f"{p['d95_gy'][name]:.1f}" for p in pair) for name in pair[0]["d95_gy"]
+                ),
+                "; ".join(" / ".join(f"{value:.2f}" for value in level) for level in zip(*conformity, strict=True)),
+                " / ".join(f"{p['goals_met_as_planned']} → {p['goals_met']}" for p in pair) + f" of {pair[0]['goals']}",
+                " / ".join(f"{p['mu']:.0f}" for p in pair),
+                " / ".join(f"{p['modulation_complexity_score']:.2f}" for p in pair),
+                " / ".join(f"{p['treatment_seconds']:.0f}" for p in pair),
+                " / ".join(f"{p['integral_dose_gy_l']:.0f}" for p in pair),
+            ]
+        )
+    head = [
+        "3D conformal / IMRT",
+        "contralateral parotid, mean Gy",
+        "other parotid, mean Gy",
+        "D95, Gy",
+        "Paddick conformity by level",
+        "goals met, as planned → scaled",
+        "MU",
+        "MCS",
+        "s with gantry",
+        "integral dose, Gy·l",
+    ]
+    return _rows(head, rows)
+
+
 def _breast(result: dict[str, Any]) -> str:
     rows = [
         [
@@ -217,6 +255,7 @@ def _monaco(result: dict[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "breast": _breast,
+    "conformal": _conformal,
     "daily": _daily,
     "eclipse_ent": _eclipse_ent,
     "influence": _influence,

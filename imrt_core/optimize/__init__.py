@@ -1,5 +1,6 @@
 """Inverse planning: objectives, hard limits, optimiser, leaf sequencing and the planning chain."""
 
+from .conformal import make_conformal_plan
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
@@ -38,6 +39,7 @@ __all__ = [
     "delivered_fluence",
     "equal_weights",
     "limits_from_goals",
+    "make_conformal_plan",
     "make_plan",
     "objective_levels",
     "objectives_from_goals",

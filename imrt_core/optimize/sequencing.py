@@ -200,7 +200,7 @@ def sequence(
     jaw_x_mm, jaw_y_mm = field.jaw_x_mm, field.jaw_y_mm
     if mlc.axis == "Y":
         jaw_x_mm, jaw_y_mm = jaw_y_mm, jaw_x_mm
-    _check_machine(leaves, jaw_x_mm, jaw_y_mm, float(cumulative[-1]), limits)
+    check_machine(leaves, jaw_x_mm, jaw_y_mm, float(cumulative[-1]), limits)
     return LeafSequence(
         technique=technique,
         mu=float(cumulative[-1]),
@@ -216,7 +216,7 @@ def sequence(
     )
 
 
-def _check_machine(
+def check_machine(
     leaves_mm: FloatArray,
     jaw_x_mm: tuple[float, float],
     jaw_y_mm: tuple[float, float],

@@ -1,9 +1,10 @@
-"""``igrt plan``: an optimised, sequenced plan from a CT and its structures."""
+"""``igrt plan``: a deliverable plan from a CT and its structures."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,16 +13,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from imrt_core.density import density_of
 from imrt_core.dicom import read_plan, read_structures, uid_from, write_dose, write_plan
+from imrt_core.evaluate.plan_complexity import plan_complexity
+from imrt_core.evaluate.plan_quality import plan_quality
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import load_machine
-from imrt_core.optimize import BeamDirection, PlanProgress, make_plan
+from imrt_core.optimize import BeamDirection, PlanProgress, PlanSettings, Technique, make_conformal_plan, make_plan
 from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError, PlanningData
 
 from ..files import sha256_of_file, write_text
 from ..images import load_image
 from ..protocol import load_protocol
-from ..stages.dose import density
 from ..stages.export import commented
 from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
@@ -30,7 +33,17 @@ from ..structure_names import match_structures, renamed
 from .answers import GoalAnswer, number, status_text
 from .mu_check import MuCheckPart, plan_part, plan_text
 from .output import Answer, ForceOption, JsonOption, answering, refuse_existing
+from .plan_figures import PlanComplexityPart, PlanQualityPart, figures_tables
 from .progress import stages_shown
+
+
+class PlanTechnique(StrEnum):
+    """How a plan is delivered: intensity-modulated with moving leaves or static segments, or 3D conformal."""
+
+    SLIDING_WINDOW = "sliding-window"
+    STEP_AND_SHOOT = "step-and-shoot"
+    CONFORMAL = "3d-crt"
+
 
 PLAN_FILE, DOSE_FILE, JSON_FILE = "rtplan.dcm", "rtdose.dcm", "plan.json"
 
@@ -49,6 +62,9 @@ class PlanAnswer(Answer):
     mu: float
     segments: int
     delivery_seconds: float
+    technique: PlanTechnique = PlanTechnique.SLIDING_WINDOW
+    quality: PlanQualityPart | None = None
+    complexity: PlanComplexityPart | None = None
     mu_check: MuCheckPart | None
     conflicts: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -73,7 +89,7 @@ class PlanAnswer(Answer):
             *self.not_applicable,
             *(f"warning: {text}" for text in self.warnings),
         ]
-        return Group(goals, *map(Text, lines))
+        return Group(goals, *figures_tables(self.quality, self.complexity), *map(Text, lines))
 
 
 def plan(
@@ -83,12 +99,21 @@ def plan(
     machine: Annotated[str, typer.Option("--machine", help="Name of a shipped machine, or a TOML file.")],
     out: Annotated[Path, typer.Option("--out", help=f"Folder for {PLAN_FILE}, {DOSE_FILE}, {JSON_FILE}.")],
     warm_start: Annotated[Path | None, typer.Option("--warm-start", help="RTPLAN to start from.")] = None,
+    technique: Annotated[
+        PlanTechnique, typer.Option("--technique", help="IMRT as sliding window or step and shoot, or 3D conformal.")
+    ] = PlanTechnique.SLIDING_WINDOW,
+    margin_mm: Annotated[
+        float, typer.Option("--margin-mm", min=0.0, help="3d-crt: margin around the projected targets.")
+    ] = 7.0,
     patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> PlanAnswer:
-    """Make a deliverable IMRT plan."""
+    """Make a deliverable plan: IMRT, or 3D conformal to compare with."""
     started = time.perf_counter()
+    conformal = technique is PlanTechnique.CONFORMAL
+    if conformal and warm_start is not None:
+        raise typer.BadParameter("a conformal plan has no fluence to start from", param_hint="--warm-start")
     refuse_existing(out, force=force)
     rules, unit = load_protocol(protocol), load_machine(machine)
     image = load_image(ct, patient_position=patient_position).image
@@ -120,7 +145,7 @@ def plan(
     with stages_shown("plan") as on_stage:
         on_stage("density")
         isocentre_lps = target_isocentre_lps(data.structures)
-        red, notes = density(
+        patient = density_of(
             image.hu,
             data.structures,
             unit.density_curve(image.scanner),
@@ -128,22 +153,45 @@ def plan(
             patient_position=position,
             isocentre_lps=isocentre_lps,
         )
-        result = make_plan(
-            red,
-            data.structures,
-            unit,
-            goals=matched.goals,
-            prescription_gy=tuple(matched.prescription_gy.items()),
-            fractions=rules.fractions,
-            beams=[BeamDirection(**beam.model_dump()) for beam in rules.beams],
-            isocentre_lps=isocentre_lps,
-            patient_position=position,
-            objectives=objectives_of(rules, data.structures),
-            label=LABEL_OF_RECORD,
-            plan_uid=uid_from(image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan"),
-            warm_start=warm,
-            progress=lambda progress: on_stage(_words(progress)),
-        )
+        red, notes = patient.red, patient.warnings
+        uid_key: tuple[str, ...] = (image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan")
+        if technique is not PlanTechnique.SLIDING_WINDOW:
+            uid_key = (*uid_key, technique.value)
+        targets, beams = tuple(matched.prescription_gy.items()), [BeamDirection(**b.model_dump()) for b in rules.beams]
+        if conformal:
+            result = make_conformal_plan(
+                red,
+                data.structures,
+                unit,
+                goals=matched.goals,
+                prescription_gy=targets,
+                fractions=rules.fractions,
+                beams=beams,
+                isocentre_lps=isocentre_lps,
+                patient_position=position,
+                margin_mm=margin_mm,
+                label=LABEL_OF_RECORD,
+                plan_uid=uid_from(*uid_key, f"{margin_mm:g} mm"),
+                progress=lambda progress: on_stage(_words(progress)),
+            )
+        else:
+            result = make_plan(
+                red,
+                data.structures,
+                unit,
+                goals=matched.goals,
+                prescription_gy=targets,
+                fractions=rules.fractions,
+                beams=beams,
+                isocentre_lps=isocentre_lps,
+                patient_position=position,
+                objectives=objectives_of(rules, data.structures),
+                settings=PlanSettings(technique=Technique(technique.value)),
+                label=LABEL_OF_RECORD,
+                plan_uid=uid_from(*uid_key),
+                warm_start=warm,
+                progress=lambda progress: on_stage(_words(progress)),
+            )
         on_stage("independent MU check")
         check = mu_check_of(
             result.plan,
@@ -153,6 +201,9 @@ def plan(
             computed=result.beams,
             patient_position=position,
         )
+        on_stage("plan figures")
+        quality = plan_quality(result.course_dose_gy, data.structures, targets, mass_density=patient.mass)
+        complexity = plan_complexity(result.plan, unit.limits)
     made = replace(
         result.plan,
         structure_set_uid=drawn.sop_instance_uid,
@@ -194,6 +245,9 @@ def plan(
         mu=result.mu,
         segments=result.segments,
         delivery_seconds=result.delivery_seconds,
+        technique=technique,
+        quality=PlanQualityPart.model_validate(quality, from_attributes=True),
+        complexity=PlanComplexityPart.model_validate(complexity, from_attributes=True),
         mu_check=plan_part(check),
         conflicts=tuple(map(str, result.conflicts)),
         warnings=(*notes, *result.warnings, *(f"independent MU check: {line}" for line in check.differing)),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from imrt_core.evaluate.mu_check import MuCheck
+from imrt_core.evaluate.plan_complexity import modulation_complexity_score
 from imrt_core.optimize import TierResult
+from imrt_core.patient import Plan, PlanError
 from pipelines.report.parts import (
     MuCheckRow,
     PlanComparison,
@@ -62,6 +64,8 @@ def plan_of_day_report(
             "total_mu": made.total_mu if made else None,
             "total_mu_of_record": record.plan.total_mu,
             "segments": plan.segments,
+            "modulation_complexity_score": _complexity(made),
+            "modulation_complexity_score_of_record": _complexity(record.plan) if made else None,
             "seconds": plan.seconds,
             "comparison": comparison,
             "mu_check": mu_check_figure(plan.mu_check),
@@ -81,6 +85,16 @@ def _tier_row(tier: TierResult) -> TierRow:
         seconds=tier.seconds,
         missing=tuple(f"{result.goal} (is {result.value:.2f})" for result in tier.missing),
     )
+
+
+def _complexity(plan: Plan | None) -> float | None:
+    """Return the score; None without a plan, and for a received one whose beams have no aperture to judge."""
+    if plan is None:
+        return None
+    try:
+        return modulation_complexity_score(plan)
+    except PlanError:
+        return None
 
 
 def mu_check_figure(check: MuCheck | None) -> QualityFigure | None:

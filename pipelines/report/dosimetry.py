@@ -204,6 +204,7 @@ class TierRow(Part):
 class PlanOfDay(Part):
     """The plan of the day: kept, re-optimised, or not computed with the reason. Always UNAPPROVED until a person signs.
 
+    ``modulation_complexity_score``: 1 for one open field, less the more the leaves modulate (McNiven 2010).
     ``apply_shift`` is printed beside the plan: a plan of day is made for the patient *after* the stated shift.
     ``mu_check``: outcome of the independent MU check, with its beams in ``mu_check_beams``; None where there is no new
     plan, or one that was made before there was a check. A check that did not pass must be overridden to approve.
@@ -221,6 +222,8 @@ class PlanOfDay(Part):
     total_mu: Figure = None
     total_mu_of_record: Figure = None
     segments: int | None = None
+    modulation_complexity_score: Figure = None
+    modulation_complexity_score_of_record: Figure = None
     seconds: Figure = None
     comparison: tuple[PlanComparison, ...] = ()
     mu_check: QualityFigure | None = None

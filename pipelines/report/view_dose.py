@@ -239,6 +239,10 @@ def _plan_facts(plan: PlanOfDay) -> list[tuple[str, Cell]]:
     ]
     if plan.segments is not None:
         rows.append(("Segments", Cell(str(plan.segments))))
+    if plan.modulation_complexity_score is not None:
+        scores = (plan.modulation_complexity_score, plan.modulation_complexity_score_of_record)
+        text = " / ".join(number(score, 2) for score in scores)
+        rows.append(("Modulation (MCS): plan of the day / of record", Cell(text)))
     rows.append(("Independent MU check", mu_check_outcome(plan.mu_check)))
     if plan.seconds is not None:
         rows.append(("Made in", Cell(number(plan.seconds, 1, "s"))))

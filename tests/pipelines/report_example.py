@@ -253,6 +253,8 @@ def example_report(**changes: object) -> FractionReport:
             total_mu=840.2,
             total_mu_of_record=812.4,
             segments=71,
+            modulation_complexity_score=0.312,
+            modulation_complexity_score_of_record=0.347,
             seconds=21.3,
             comparison=(
                 PlanComparison(

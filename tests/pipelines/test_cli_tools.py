@@ -183,6 +183,50 @@ def test_plan_writes_a_plan_whose_dose_igrt_dose_reproduces(
     assert again["error"]["code"] == "output-exists"
 
 
+def test_plan_reports_its_figures(planned: tuple[dict[str, Any], Path]) -> None:
+    answer, _ = planned
+    target, level = answer["quality"]["targets"][0], answer["quality"]["levels"][0]
+    assert target["d98_gy"] < target["d95_gy"] < target["d50_gy"] < target["d2_gy"]
+    assert level["targets"] == [target["name"]]
+    # the tiny protocol asks for 95 % of the prescription, and hardly more is given
+    assert level["conformity_index"] < 0.5 < level["conformity_index_95"] <= 1.0
+    assert level["gradient_index"] > 1.0
+    assert answer["quality"]["integral_dose_gy_l"] > 0
+    # tissue of 0.9 to 1.3 g/cm³
+    assert 0.8 < answer["quality"]["integral_dose_j"] / answer["quality"]["integral_dose_gy_l"] < 1.3
+    complexity = answer["complexity"]
+    assert complexity["mu"] == pytest.approx(answer["mu"])
+    assert complexity["segments"] == answer["segments"]
+    assert 0.0 < complexity["modulation_complexity_score"] < 1.0
+    beams_seconds = complexity["treatment_seconds"] - complexity["gantry_seconds"]
+    assert beams_seconds == pytest.approx(answer["delivery_seconds"], rel=0.01)
+
+
+def test_a_conformal_plan_for_comparison(planned: tuple[dict[str, Any], Path], course: Path, tmp_path: Path) -> None:
+    modulated, folder = planned
+    protocol, out = course.parent / "tiny.yaml", tmp_path / "conformal"
+    arguments = (
+        "plan", "--ct", course / "CT", "--structures", course / "RS.dcm", "--protocol", protocol,
+        "--machine", "generic_6mv", "--technique", "3d-crt",
+    )  # fmt: skip
+    answer = json.loads(CliRunner().invoke(app, [*map(str, arguments), "--out", str(out), "--json"]).stdout)
+    assert answer["technique"] == "3d-crt"
+    assert answer["plan_uid"] != modulated["plan_uid"]
+    score = answer["complexity"]["modulation_complexity_score"]
+    assert score > modulated["complexity"]["modulation_complexity_score"]
+    rtdose = tmp_path / "rd.dcm"
+    run(
+        "dose", "--ct", course / "CT", "--plan", out / "rtplan.dcm", "--structures", course / "RS.dcm",
+        "--machine", "generic_6mv", "--grid-mm", "3", "--out", rtdose,
+    )  # fmt: skip
+    same = run("gamma", out / "rtdose.dcm", rtdose, "--dose-percent", "2", "--distance-mm", "2")
+    assert same["pass_percent"] > 99.0
+    warm = CliRunner().invoke(
+        app, [*map(str, arguments), "--out", str(tmp_path / "w"), "--warm-start", str(folder / "rtplan.dcm")]
+    )
+    assert warm.exit_code == 2
+
+
 def test_unknown_names_and_wrong_usage(course: Path, tmp_path: Path) -> None:
     error = run(
         "plan", "--ct", course / "CT", "--structures", course / "RS.dcm",

@@ -121,6 +121,7 @@ def test_report_says_all_that_clinical_lists(html):
         "? not judged for every beam, largest difference −2.1 %",
         "edge or modulation",
         "Plan of the day: apply this shift YES",
+        "Modulation (MCS): plan of the day / of record 0.31 / 0.35",
     ):
         assert text in html.words.replace("\u00a0", " "), text
 
