@@ -1,5 +1,14 @@
 """Inverse planning: objectives, hard limits, optimiser, leaf sequencing and the planning chain."""
 
+from .arrangement import (
+    AvoidanceSector,
+    BeamArrangement,
+    BeamAvoidance,
+    BeamObstacles,
+    EquidistantBeams,
+    NotThrough,
+    arrange_beams,
+)
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
@@ -13,19 +22,26 @@ from .voxels import VoxelSet
 from .warm_start import beam_fluence, warm_start_weights
 
 __all__ = [
+    "AvoidanceSector",
+    "BeamArrangement",
+    "BeamAvoidance",
     "BeamDirection",
+    "BeamObstacles",
     "DoseLimit",
+    "EquidistantBeams",
     "FluenceMap",
     "FluenceProgress",
     "FluenceResult",
     "FluenceSmoothness",
     "LeafSequence",
     "LimitKind",
+    "NotThrough",
     "PlanProgress",
     "PlanResult",
     "PlanSettings",
     "Technique",
     "VoxelSet",
+    "arrange_beams",
     "beam_fluence",
     "delivered_fluence",
     "equal_weights",

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import BaseModel
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from imrt_core.dicom import read_plan, read_structures, uid_from, write_dose, write_plan
+from imrt_core.dicom import read_plan, read_structures, uid_from, write_dose, write_plan, write_structures
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import load_machine
-from imrt_core.optimize import BeamDirection, PlanProgress, make_plan
+from imrt_core.optimize import PlanProgress, make_plan
 from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError, PlanningData
 
 from ..files import sha256_of_file, write_text
@@ -25,14 +26,24 @@ from ..stages.dose import density
 from ..stages.export import commented
 from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
-from ..stages.plans import LABEL_OF_RECORD, objectives_of
-from ..structure_names import match_structures, renamed
+from ..stages.plans import LABEL_OF_RECORD, arrangement_of, objectives_of
+from ..structure_names import match_structures, renamed, without
 from .answers import GoalAnswer, number, status_text
 from .mu_check import MuCheckPart, plan_part, plan_text
 from .output import Answer, ForceOption, JsonOption, answering, refuse_existing
 from .progress import stages_shown
 
 PLAN_FILE, DOSE_FILE, JSON_FILE = "rtplan.dcm", "rtdose.dcm", "plan.json"
+#: Written where structures were made here.
+STRUCTURES_FILE = "rtstruct.dcm"
+
+
+class PlannedBeam(BaseModel):
+    """Direction of a beam, IEC 61217 degrees."""
+
+    gantry_deg: float
+    collimator_deg: float
+    table_deg: float
 
 
 class PlanAnswer(Answer):
@@ -50,6 +61,9 @@ class PlanAnswer(Answer):
     segments: int
     delivery_seconds: float
     mu_check: MuCheckPart | None
+    beams: tuple[PlannedBeam, ...]
+    lost_gantry_deg: dict[str, int]
+    structures_made: tuple[str, ...]
     warnings: tuple[str, ...]
     seconds: float
     stage_seconds: dict[str, float]
@@ -68,6 +82,8 @@ class PlanAnswer(Answer):
             f"{self.mu:.0f} MU per fraction in {self.segments} segments, {self.delivery_seconds:.0f} s to deliver",
             f"objective {self.objective:.4g} after {self.iterations} iterations; {self.seconds:.0f} s ({stages})",
             f"independent MU check {plan_text(self.mu_check)}",
+            "gantry "
+            + ", ".join(f"{b.gantry_deg:g}°" + (f"/T{b.table_deg:g}°" if b.table_deg else "") for b in self.beams),
             *self.not_applicable,
             *(f"warning: {text}" for text in self.warnings),
         ]
@@ -104,7 +120,8 @@ def plan(
             code="frame-mismatch",
         )
     matched = match_structures(rules, drawn)
-    data = with_derived(PlanningData(image, renamed(drawn, matched.roi_names)), rules).data
+    planning = with_derived(PlanningData(image, renamed(drawn, matched.roi_names)), rules)
+    data, matched = planning.data, without(matched, rules, planning.empty)
     position = planning_position(data, option=patient_position)
     if position is None:
         raise IdentityError(
@@ -126,14 +143,18 @@ def plan(
             patient_position=position,
             isocentre_lps=isocentre_lps,
         )
+        prescription = tuple(matched.prescription_gy.items())
+        on_stage("beams")
+        arranged, avoidance = arrangement_of(rules, data.structures, unit, prescription, isocentre_lps, position)
         result = make_plan(
             red,
             data.structures,
             unit,
             goals=matched.goals,
-            prescription_gy=tuple(matched.prescription_gy.items()),
+            prescription_gy=prescription,
             fractions=rules.fractions,
-            beams=[BeamDirection(**beam.model_dump()) for beam in rules.beams],
+            beams=arranged.beams,
+            avoidance=avoidance,
             isocentre_lps=isocentre_lps,
             patient_position=position,
             objectives=objectives_of(rules, data.structures),
@@ -151,9 +172,15 @@ def plan(
             computed=result.beams,
             patient_position=position,
         )
+    structures_uid = drawn.sop_instance_uid
+    if made_here := planning.derived:
+        # a prescription that names a structure made here must refer to a set that holds it
+        uid = uid_from(structures_uid, rules.name, rules.version, "igrt plan structures", *made_here)
+        write_structures(replace(data.structures, sop_instance_uid=uid), image=image, path=out / STRUCTURES_FILE)
+        structures_uid = uid if set(made_here) & set(matched.prescription_gy) else structures_uid
     made = replace(
         result.plan,
-        structure_set_uid=drawn.sop_instance_uid,
+        structure_set_uid=structures_uid,
         frame_of_reference_uid=image.frame_of_reference_uid,
         predecessor_uid=warm.sop_instance_uid if warm else "",
     )
@@ -167,7 +194,7 @@ def plan(
         ),
         image=image,
         path=out / DOSE_FILE,
-        structures_uid=drawn.sop_instance_uid,
+        structures_uid=structures_uid,
     )
     answer = PlanAnswer(
         out=str(out.resolve()),
@@ -193,7 +220,19 @@ def plan(
         segments=result.segments,
         delivery_seconds=result.delivery_seconds,
         mu_check=plan_part(check),
-        warnings=(*notes, *result.warnings, *(f"independent MU check: {line}" for line in check.differing)),
+        beams=tuple(
+            PlannedBeam(gantry_deg=b.gantry_deg, collimator_deg=b.collimator_deg, table_deg=b.table_deg)
+            for b in arranged.beams
+        ),
+        lost_gantry_deg=arranged.lost_deg,
+        structures_made=planning.derived,
+        warnings=(
+            *planning.notes,
+            *arranged.notes,
+            *notes,
+            *result.warnings,
+            *(f"independent MU check: {line}" for line in check.differing),
+        ),
         seconds=time.perf_counter() - started,
         stage_seconds=result.stage_seconds,
     )
