@@ -29,7 +29,7 @@ from imrt_core.patient import Goal, ProtocolError
 
 from .errors import StorageError
 from .files import disk_errors
-from .protocol_beams import AvoidRule, Beams
+from .protocol_beams import AvoidRule, Beams, EquidistantRule, SelectRule
 from .protocol_structures import Rule, StructureRule
 
 FORMAT_VERSION = 1
@@ -284,6 +284,24 @@ def parse_protocol(text: str, *, where: str = "") -> Protocol:
 def load_protocol(name_or_path: str | Path) -> Protocol:
     """Read a shipped protocol by name, or a file."""
     return parse_protocol(protocol_text(name_or_path), where=str(name_or_path))
+
+
+def with_beams(protocol: Protocol, count: int | None, *, select: bool = False) -> Protocol:
+    """Return a protocol with equidistant or chosen beams in place of its own; unchanged without a number.
+
+    Raises
+    ------
+    ProtocolError
+        If angles are to be chosen for no number of beams.
+    """
+    if count is None:
+        if select:
+            raise ProtocolError(
+                "angles are chosen for a number of beams", found="--select-angles", expected="--beams N"
+            )
+        return protocol
+    rule = SelectRule(select=count) if select else EquidistantRule(equidistant=count)
+    return protocol.model_copy(update={"beams": rule})
 
 
 def protocol_sha256(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from imrt_core.optimize import AvoidanceSector, BeamAvoidance, BeamDirection, EquidistantBeams, NotThrough
+from imrt_core.optimize import AngleSearch, AvoidanceSector, BeamAvoidance, BeamDirection, EquidistantBeams, NotThrough
 
 from .protocol_structures import Rule
 
@@ -45,6 +45,29 @@ class EquidistantRule(Rule):
     when_blocked: Literal["move", "drop"] = "move"
 
 
+class SelectRule(Rule):
+    """Gantry angles chosen for the patient (:mod:`imrt_core.optimize.beam_angles`), from equidistant ones on.
+
+    Parameters
+    ----------
+    select : int
+        How many beams.
+    start_deg, collimator_deg, table_deg : float
+        Of the equidistant arrangement.
+    step_deg : float
+        Distance of the candidates.
+    time_limit_s : float or None
+        No try begins after it; a search that it cuts short may give other angles on another machine.
+    """
+
+    select: Annotated[int, Field(ge=1, le=18)]
+    start_deg: Angle = 0.0
+    collimator_deg: Angle = 0.0
+    table_deg: Angle = 0.0
+    step_deg: Annotated[float, Field(ge=2, le=40)] = 10.0
+    time_limit_s: Annotated[float, Field(gt=0)] | None = None
+
+
 class SectorRule(Rule):
     """Gantry angles without a beam, from the first to ascending angles, over 0 if need be."""
 
@@ -66,11 +89,11 @@ class AvoidRule(Rule):
     not_through: tuple[NotThroughRule, ...] = ()
 
 
-Beams = Annotated[tuple[BeamRule, ...], Field(min_length=1)] | EquidistantRule
+Beams = Annotated[tuple[BeamRule, ...], Field(min_length=1)] | EquidistantRule | SelectRule
 
 
-def beams_of(rule: tuple[BeamRule, ...] | EquidistantRule) -> tuple[BeamDirection, ...] | EquidistantBeams:
-    """Return the domain object of a rule."""
+def beams_of(rule: tuple[BeamRule, ...] | EquidistantRule | SelectRule) -> tuple[BeamDirection, ...] | EquidistantBeams:
+    """Return the domain object of a rule; for beams that are chosen, where the search begins."""
     if isinstance(rule, EquidistantRule):
         return EquidistantBeams(
             count=rule.equidistant,
@@ -79,7 +102,19 @@ def beams_of(rule: tuple[BeamRule, ...] | EquidistantRule) -> tuple[BeamDirectio
             table_deg=rule.table_deg,
             may_drop=rule.when_blocked == "drop",
         )
+    if isinstance(rule, SelectRule):
+        return EquidistantBeams(
+            count=rule.select,
+            start_deg=rule.start_deg,
+            collimator_deg=rule.collimator_deg,
+            table_deg=rule.table_deg,
+        )
     return tuple(BeamDirection(**beam.model_dump()) for beam in rule)
+
+
+def search_of(rule: SelectRule) -> AngleSearch:
+    """Return how angles are searched."""
+    return AngleSearch(step_deg=rule.step_deg, time_limit_s=rule.time_limit_s or float("inf"))
 
 
 def avoidance_of(rule: AvoidRule, names: tuple[str, ...]) -> BeamAvoidance:

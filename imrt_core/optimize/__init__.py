@@ -9,6 +9,7 @@ from .arrangement import (
     NotThrough,
     arrange_beams,
 )
+from .beam_angles import AngleProgress, AngleSearch, AngleSelection, select_angles
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
@@ -22,6 +23,9 @@ from .voxels import VoxelSet
 from .warm_start import beam_fluence, warm_start_weights
 
 __all__ = [
+    "AngleProgress",
+    "AngleSearch",
+    "AngleSelection",
     "AvoidanceSector",
     "BeamArrangement",
     "BeamAvoidance",
@@ -50,6 +54,7 @@ __all__ = [
     "objectives_from_goals",
     "optimize_fluence",
     "reoptimise",
+    "select_angles",
     "sequence",
     "warm_start_weights",
 ]

@@ -21,12 +21,13 @@ from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError
 
 from ..files import sha256_of_file, write_text
 from ..images import load_image
-from ..protocol import load_protocol
+from ..protocol import load_protocol, with_beams
+from ..stages.beams import beams_for
 from ..stages.dose import density
 from ..stages.export import commented
 from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
-from ..stages.plans import LABEL_OF_RECORD, arrangement_of, objectives_of
+from ..stages.plans import LABEL_OF_RECORD, objectives_of
 from ..structure_names import match_structures, renamed, without
 from .answers import GoalAnswer, number, status_text
 from .mu_check import MuCheckPart, plan_part, plan_text
@@ -97,6 +98,12 @@ def plan(
     machine: Annotated[str, typer.Option("--machine", help="Name of a shipped machine, or a TOML file.")],
     out: Annotated[Path, typer.Option("--out", help=f"Folder for {PLAN_FILE}, {DOSE_FILE}, {JSON_FILE}.")],
     warm_start: Annotated[Path | None, typer.Option("--warm-start", help="RTPLAN to start from.")] = None,
+    beams: Annotated[
+        int | None, typer.Option("--beams", min=1, max=18, help="So many equidistant beams in place of the protocol's.")
+    ] = None,
+    select_angles: Annotated[
+        bool, typer.Option("--select-angles", help="Choose the gantry angles of --beams beams for this patient.")
+    ] = False,
     patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -104,7 +111,7 @@ def plan(
     """Make a deliverable IMRT plan."""
     started = time.perf_counter()
     refuse_existing(out, force=force)
-    rules, unit = load_protocol(protocol), load_machine(machine)
+    rules, unit = with_beams(load_protocol(protocol), beams, select=select_angles), load_machine(machine)
     image = load_image(ct, patient_position=patient_position).image
     if image is None:
         raise InputRefusedError(
@@ -144,8 +151,20 @@ def plan(
             isocentre_lps=isocentre_lps,
         )
         prescription = tuple(matched.prescription_gy.items())
+        objectives = objectives_of(rules, data.structures)
         on_stage("beams")
-        arranged, avoidance = arrangement_of(rules, data.structures, unit, prescription, isocentre_lps, position)
+        arranged, avoidance = beams_for(
+            rules,
+            red,
+            data.structures,
+            unit,
+            goals=matched.goals,
+            prescription_gy=prescription,
+            objectives=objectives,
+            isocentre_lps=isocentre_lps,
+            patient_position=position,
+            progress=lambda state: on_stage(f"beam angles, try {state.tries}, {state.objective:.4g}"),
+        )
         result = make_plan(
             red,
             data.structures,
@@ -157,7 +176,7 @@ def plan(
             avoidance=avoidance,
             isocentre_lps=isocentre_lps,
             patient_position=position,
-            objectives=objectives_of(rules, data.structures),
+            objectives=objectives,
             label=LABEL_OF_RECORD,
             plan_uid=uid_from(image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan"),
             warm_start=warm,

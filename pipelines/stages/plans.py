@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +14,7 @@ from imrt_core.evaluate.mu_check import MuCheck
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import Machine
 from imrt_core.machine.density import AIR
-from imrt_core.optimize import (
-    BeamArrangement,
-    BeamAvoidance,
-    BeamObstacles,
-    PlanResult,
-    arrange_beams,
-    make_plan,
-    reoptimise,
-)
+from imrt_core.optimize import PlanResult, make_plan, reoptimise
 from imrt_core.optimize.objectives import Objective
 from imrt_core.optimize.regions import is_region_of
 from imrt_core.patient import (
@@ -41,8 +32,8 @@ from registration import DayStructures, DeformableMatch, warp, warp_structures
 
 from ..course_record import CourseRecord
 from ..protocol import Protocol
-from ..protocol_beams import avoidance_of, beams_of
 from ..results import DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
+from .beams import beams_for
 from .mu_check import mu_check_of
 
 #: Label of a plan of record that is made here (DICOM SH: 16 characters).
@@ -68,21 +59,31 @@ def plan_of_record(
     data = planning.data
     prescription = tuple(course.prescription_gy.items())
     isocentre_lps = target_isocentre_lps(data.structures)
-    arranged, avoidance = arrangement_of(
-        protocol, data.structures, machine, prescription, isocentre_lps, course.patient_position
+    goals = tuple(Goal.parse(text) for text in course.goals)
+    objectives = objectives_of(protocol, data.structures)
+    arranged, avoidance = beams_for(
+        protocol,
+        red,
+        data.structures,
+        machine,
+        goals=goals,
+        prescription_gy=prescription,
+        objectives=objectives,
+        isocentre_lps=isocentre_lps,
+        patient_position=course.patient_position,
     )
     result = make_plan(
         red,
         data.structures,
         machine,
-        goals=[Goal.parse(text) for text in course.goals],
+        goals=goals,
         prescription_gy=prescription,
         fractions=course.fractions,
         beams=arranged.beams,
         avoidance=avoidance,
         isocentre_lps=isocentre_lps,
         patient_position=course.patient_position,
-        objectives=objectives_of(protocol, data.structures),
+        objectives=objectives,
         label=LABEL_OF_RECORD,
         plan_uid=uid_from(course.course, course.input_sha256, course.protocol_sha256, "plan of record"),
     )
@@ -95,27 +96,6 @@ def plan_of_record(
         stage_seconds=result.stage_seconds,
         notes=arranged.notes,
     )
-
-
-def arrangement_of(
-    protocol: Protocol,
-    structures: StructureSet,
-    machine: Machine,
-    prescription_gy: Sequence[tuple[str, float]],
-    isocentre_lps: tuple[float, float, float],
-    patient_position: str,
-) -> tuple[BeamArrangement, BeamAvoidance]:
-    """Return the protocol's beams for a patient, and what they avoid.
-
-    Raises
-    ------
-    PlanError
-        If a listed beam has no clearance or comes from where it may not, or no beam is left.
-    """
-    avoidance = avoidance_of(protocol.avoid, tuple(s.name for s in structures if not s.is_empty))
-    targets = [name for name, _ in prescription_gy]
-    obstacles = BeamObstacles(machine, avoidance, structures, targets, isocentre_lps, patient_position)
-    return arrange_beams(beams_of(protocol.beams), obstacles), avoidance
 
 
 def objectives_of(protocol: Protocol, structures: StructureSet) -> tuple[Objective, ...] | None:
