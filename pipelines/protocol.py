@@ -30,7 +30,7 @@ from imrt_core.patient import Goal, ProtocolError
 from .errors import StorageError
 from .files import disk_errors
 from .protocol_beams import AvoidRule, Beams, EquidistantRule, SelectRule
-from .protocol_structures import Rule, StructureRule
+from .protocol_structures import MADE_TYPE, Rule, StructureRule
 
 FORMAT_VERSION = 1
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -212,9 +212,10 @@ class Protocol(Rule):
     @property
     def recipes(self) -> tuple[StructureRecipe, ...]:
         """How structures are made that are not contoured."""
-        targets = {t.name for t in self.targets}
+        kinds = {t.ctv: "CTV" for t in self.targets if t.ctv} | {t.name: "PTV" for t in self.targets}
         made = (
-            rule.recipe(name, self.structure_names, target=name in targets) for name, rule in self.structures.items()
+            rule.recipe(name, self.structure_names, interpreted_type=kinds.get(name, MADE_TYPE))
+            for name, rule in self.structures.items()
         )
         return tuple(recipe for recipe in made if recipe is not None)
 

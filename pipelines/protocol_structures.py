@@ -14,6 +14,10 @@ from imrt_core.geometry.structure_expression import parse_expression
 Distance = Annotated[float, Field(ge=0, le=200)]
 
 
+#: RT ROI Interpreted Type of what is made and is no target.
+MADE_TYPE = "AVOIDANCE"
+
+
 class Rule(BaseModel):
     """Base of all parts of a protocol: frozen, unknown keys refused."""
 
@@ -107,7 +111,7 @@ class StructureRule(Rule):
         """The structure that this one is a margin around, and nothing is taken from; None otherwise."""
         return None if self.yields_to else self.prv_of or self.expand_of
 
-    def recipe(self, name: str, names: Collection[str], *, target: bool = False) -> StructureRecipe | None:
+    def recipe(self, name: str, names: Collection[str], *, interpreted_type: str = MADE_TYPE) -> StructureRecipe | None:
         """Return how the structure is made; None if the protocol does not say.
 
         Parameters
@@ -116,8 +120,8 @@ class StructureRule(Rule):
             Protocol name of the structure.
         names : collection of str
             Names that an expression may hold.
-        target : bool
-            Whether a dose is prescribed to it.
+        interpreted_type : str
+            ``"PTV"`` or ``"CTV"`` where the protocol has it among its targets.
 
         Raises
         ------
@@ -140,5 +144,5 @@ class StructureRule(Rule):
             making=making,
             yields_to=self.yields_to,
             gap_mm=self.gap_mm,
-            interpreted_type="PTV" if target else "AVOIDANCE",
+            interpreted_type=interpreted_type,
         )

@@ -29,7 +29,7 @@ from registration.preprocess import body_mask, field_of_view
 
 from ..course_record import CourseRecord
 from ..protocol import Protocol
-from ..protocol_structures import SidesRule, StructureRule
+from ..protocol_structures import MADE_TYPE, SidesRule, StructureRule
 from ..results import DayDensity, DayImage, Planning, Withheld
 
 #: A hard-limit organ must be in the image where the plan gives it this share of its limit.
@@ -128,7 +128,7 @@ def _made_anew(day: DayStructures, planning: Planning, protocol: Protocol, grid:
     anew = [
         recipe
         for recipe in protocol.recipes
-        if recipe.name in planning.derived and recipe.name not in risk and recipe.interpreted_type != "PTV"
+        if recipe.name in planning.derived and recipe.name not in risk and recipe.interpreted_type == MADE_TYPE
     ]
     if not anew:
         return day

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,22 @@ from typer.testing import CliRunner
 from imrt_core.dicom import read_plan, read_structures
 from imrt_core.evaluate import dvh
 from imrt_core.optimize import AngleSearch, EquidistantBeams
-from imrt_core.patient import InputRefusedError, PlanningData, ProtocolError, StructureError
+from imrt_core.patient import (
+    Contour,
+    InputRefusedError,
+    PlanningData,
+    ProtocolError,
+    Structure,
+    StructureError,
+)
 from imrt_core.patient.contours import structure_volume_cc
 from pipelines.cli.main import app
 from pipelines.protocol import parse_protocol, with_beams
 from pipelines.protocol_beams import SelectRule, beams_of, search_of
+from pipelines.stages.anatomy import _made_anew
 from pipelines.stages.planning import with_derived
 from pipelines.structure_names import match_structures, without
+from registration import DayStructures, PropagatedStructure
 from tests.pipelines import tiny
 
 GEOMETRY: dict[str, Any] = {
@@ -121,6 +131,31 @@ def test_evaluation_sees_the_structure_that_the_optimiser_saw() -> None:
     )
     assert cord.min() - prv.min() == pytest.approx(8.0, abs=0.7)
     assert prv.max() - cord.max() == pytest.approx(3.0, abs=0.7)
+
+
+def test_on_the_day_it_is_made_of_the_day_s_structures() -> None:
+    """The parotid lies 8 mm further left today; what was cut out of the planned one follows, targets do not change."""
+    rules = parse_protocol(protocol())
+    planning = with_derived(data(), rules)
+    planned = planning.data.structures
+
+    def moved(structure: Structure) -> Structure:
+        shift = np.array([8.0, 0.0, 0.0]) if structure.name == "Parotid_L" else np.zeros(3)
+        return replace(structure, contours=tuple(Contour(c.points_lps + shift) for c in structure.contours))
+
+    rows = tuple(PropagatedStructure(s.name, "deformable", structure_volume_cc(s), 1.0) for s in planned)
+    today = replace(planned, structures=tuple(moved(s) for s in planned))
+    day = _made_anew(DayStructures(today, rows, True, ()), planning, rules, planning.data.ct.hu.grid)
+    left = {
+        name: [max(c.points_lps[:, 0].max() for c in those[name].contours) for those in (planned, day.structures)]
+        for name in ("Parotid_L_opt", "PTV54", "Ring")
+    }
+    assert left["Parotid_L_opt"][1] - left["Parotid_L_opt"][0] == pytest.approx(8.0, abs=0.7)
+    assert left["PTV54"][0] == left["PTV54"][1] and left["Ring"][0] == pytest.approx(left["Ring"][1], abs=1e-6)
+    assert day.structures.names == planned.names
+    assert [s.number for s in day.structures] == [s.number for s in planned]
+    methods = {row.name: row.method for row in day.rows}
+    assert methods["Parotid_L_opt"] == "made of today's structures" and methods["PTV54"] == "deformable"
 
 
 def test_a_required_goal_on_a_structure_that_is_empty_is_refused() -> None:
