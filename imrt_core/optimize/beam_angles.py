@@ -1,11 +1,11 @@
 """Choosing gantry angles: beams are exchanged one by one while a coarse fluence optimisation gets better.
 
 All candidates get an influence matrix on a coarse grid with large bixels. From the equidistant arrangement every beam
-in turn is tried at angles beside its own; each try is a short fluence optimisation from the fluence of the best
-arrangement so far, and so is leaving the beam where it is, so that no try wins by its iterations. What comes out is
-compared with the start once more, both from equal fluence, and the start is kept unless it is worse. The surrogate has
-no leaves, no collapsed cone and no hard limits (:mod:`imrt_core.optimize.from_goals` gives every hard goal an objective
-too). The search is local, as in [1]_; it does not promise the best arrangement.
+in turn is tried at angles beside its own, and at its own; each try is a short fluence optimisation that begins with
+the other beams' fluence so far and an even one for the beam in question, so that no place wins by its iterations. What
+comes out is compared with the start once more, both from equal fluence, and the start is kept unless it is worse. The
+surrogate has no leaves, no collapsed cone, no hard limits (:mod:`imrt_core.optimize.from_goals` gives every hard goal
+an objective too). The search is local, as in [1]_; it does not promise the best arrangement.
 
 References
 ----------
@@ -61,7 +61,7 @@ class AngleSearch:
     apart_deg: float = 15.0
     grid_mm: float = 8.0
     bixel_mm: float = 10.0
-    iterations: int = 12
+    iterations: int = 15
     final_iterations: int = 60
     sweeps: int = 3
     time_limit_s: float = float("inf")
@@ -76,7 +76,7 @@ class AngleSearch:
 
 @dataclass(frozen=True)
 class AngleProgress:
-    """Where the search is: tries so far, gantry angles of the best arrangement and its objective."""
+    """Where the search is: tries so far, gantry angles of the arrangement that won last, and its objective then."""
 
     tries: int
     gantry_deg: tuple[float, ...]
@@ -192,9 +192,10 @@ def select_angles(
             here, others = best.beams[slot], [b for n, b in enumerate(best.beams) if n != slot]
             places = [p for p in _beside(here, angles, search) if p not in others and allowed(p, others)]
             found = []
+            kept = {beam: weights for beam, weights in best.weights.items() if beam != here}
             for place in (here, *places):
                 beams = tuple(place if n == slot else b for n, b in enumerate(best.beams))
-                found.append(surrogate.optimised(beams, best.weights, search.iterations))
+                found.append(surrogate.optimised(beams, kept, search.iterations))
                 tries += 1
                 if progress is not None:
                     progress(AngleProgress(tries, tuple(angles[b] for b in best.beams), best.objective))
