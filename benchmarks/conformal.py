@@ -32,9 +32,10 @@ from imrt_core.evaluate.plan_complexity import plan_complexity
 from imrt_core.evaluate.plan_quality import plan_quality
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import load_machine
-from imrt_core.optimize import BeamDirection, PlanResult, make_conformal_plan, make_plan
+from imrt_core.optimize import PlanResult, make_conformal_plan, make_plan
 from imrt_core.patient import InputRefusedError, PlanningData
 from pipelines.protocol import load_protocol
+from pipelines.stages.beams import beams_for
 from pipelines.stages.planning import with_derived
 from pipelines.structure_names import match_structures, renamed
 
@@ -112,7 +113,17 @@ def compare(npz: Path, *, margin_mm: float, machine_name: str) -> Comparison:
         image.hu, structures, machine.density_curve(image.scanner), patient_position="HFS", isocentre_lps=isocentre_lps
     )
     targets = tuple(matched.prescription_gy.items())
-    beams = [BeamDirection(**beam.model_dump()) for beam in rules.beams]
+    arranged, _ = beams_for(
+        rules,
+        body.red,
+        structures,
+        machine,
+        goals=matched.goals,
+        prescription_gy=targets,
+        objectives=None,
+        isocentre_lps=isocentre_lps,
+        patient_position="HFS",
+    )
 
     highest, highest_gy = max(targets, key=lambda item: item[1])
 
@@ -149,7 +160,7 @@ def compare(npz: Path, *, margin_mm: float, machine_name: str) -> Comparison:
         goals=matched.goals,
         prescription_gy=targets,
         fractions=rules.fractions,
-        beams=beams,
+        beams=arranged.beams,
         isocentre_lps=isocentre_lps,
         patient_position="HFS",
         margin_mm=margin_mm,
@@ -162,7 +173,7 @@ def compare(npz: Path, *, margin_mm: float, machine_name: str) -> Comparison:
         goals=matched.goals,
         prescription_gy=targets,
         fractions=rules.fractions,
-        beams=beams,
+        beams=arranged.beams,
         isocentre_lps=isocentre_lps,
         patient_position="HFS",
     )

@@ -20,25 +20,22 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from imrt_core.evaluate.policy import Policy
+from imrt_core.geometry.made_structures import StructureRecipe, makeable
 from imrt_core.optimize.objectives import Objective, objective_of_kind
 from imrt_core.patient import Goal, ProtocolError
 
 from .errors import StorageError
 from .files import disk_errors
+from .protocol_beams import AvoidRule, Beams, EquidistantRule, SelectRule
+from .protocol_structures import MADE_TYPE, Rule, StructureRule
 
 FORMAT_VERSION = 1
 _MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 Presence = Literal["required", "where-present"]
 Positive = Annotated[float, Field(gt=0)]
-
-
-class Rule(BaseModel):
-    """Base of all parts of a protocol: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class TargetRule(Rule):
@@ -65,32 +62,6 @@ class TargetRule(Rule):
     presence: Presence = "required"
 
 
-class StructureRule(Rule):
-    """How a structure is named, derived and propagated.
-
-    Parameters
-    ----------
-    aliases : tuple of str
-        Other names, compared without case, blanks, underscores and hyphens.
-    propagate : str or None
-        ``"rigid"`` or ``"deformable"``; None: by type (targets rigid, organs deformable).
-    prv_of : str or None
-        The structure that this planning-risk volume surrounds; grown by ``margin_mm`` where it is not contoured.
-    margin_mm : float
-        Of a planning-risk volume.
-    relative_electron_density, relative_mass_density : float or None
-        Density relative to water in place of the image's, e.g. for contrast medium; a density in the structure set
-        goes before it.
-    """
-
-    aliases: tuple[str, ...] = ()
-    propagate: Literal["rigid", "deformable"] | None = None
-    prv_of: str | None = None
-    margin_mm: Annotated[float, Field(ge=0)] = 0.0
-    relative_electron_density: Annotated[float, Field(ge=0, le=25)] | None = None
-    relative_mass_density: Annotated[float, Field(ge=0, le=25)] | None = None
-
-
 class GoalRule(Rule):
     """A goal as text, and what happens where its structure is absent."""
 
@@ -108,14 +79,6 @@ class GoalRule(Rule):
     def parsed(self) -> Goal:
         """The goal as a domain object."""
         return Goal.parse(self.goal)
-
-
-class BeamRule(Rule):
-    """One static-gantry beam of the arrangement, IEC 61217 degrees."""
-
-    gantry_deg: Annotated[float, Field(ge=0, lt=360)]
-    collimator_deg: Annotated[float, Field(ge=0, lt=360)] = 0.0
-    table_deg: Annotated[float, Field(ge=0, lt=360)] = 0.0
 
 
 class ObjectiveRule(Rule):
@@ -187,7 +150,8 @@ class Protocol(Rule):
     Raises
     ------
     ValueError
-        (pydantic) If names clash, a goal or PRV names an unknown structure, or a beam appears twice.
+        (pydantic) If names clash, a goal, a made structure or an avoidance names an unknown structure, structures
+        are made of one another, or a beam appears twice.
     """
 
     format_version: Literal[1]
@@ -203,7 +167,8 @@ class Protocol(Rule):
         tuple[Annotated[GoalRule, BeforeValidator(lambda g: {"goal": g} if isinstance(g, str) else g)], ...],
         Field(min_length=1),
     ]
-    beams: Annotated[tuple[BeamRule, ...], Field(min_length=1)]
+    beams: Beams
+    avoid: AvoidRule = AvoidRule()
     objectives: tuple[ObjectiveRule, ...] = ()
     decision: Annotated[Policy, BeforeValidator(_policy)] = Policy()
     registration: RegistrationRules = RegistrationRules()
@@ -212,12 +177,19 @@ class Protocol(Rule):
     def _consistent(self) -> Protocol:
         known = {t.name for t in self.targets} | {t.ctv for t in self.targets if t.ctv} | set(self.structures)
         named = {g.parsed.structure for g in self.goals}
-        named |= {s.prv_of for s in self.structures.values() if s.prv_of}
-        if unknown := sorted(named - known):
-            raise ValueError(f"structures without a rule: {', '.join(unknown)}")
-        beams = [(b.gantry_deg, b.table_deg, b.collimator_deg) for b in self.beams]
-        if len(set(beams)) != len(beams):
-            raise ValueError("a beam appears twice")
+        named |= {rule.structure for rule in self.avoid.not_through}
+        try:
+            recipes = self.recipes
+            named |= {need for recipe in recipes for need in recipe.needs}
+            if unknown := sorted(named - known):
+                raise ValueError(f"structures without a rule: {', '.join(unknown)}")
+            makeable(recipes, ())  # refuses circles
+        except ProtocolError as error:
+            raise ValueError(str(error)) from error
+        if isinstance(self.beams, tuple):
+            beams = [(b.gantry_deg, b.table_deg, b.collimator_deg) for b in self.beams]
+            if len(set(beams)) != len(beams):
+                raise ValueError("a beam appears twice")
         owners: dict[str, str] = {}
         for name in sorted(known):
             for text in (name, *self.aliases_of(name)):
@@ -236,6 +208,16 @@ class Protocol(Rule):
         """Every structure that the protocol knows, targets first."""
         targets = [name for t in self.targets for name in (t.name, t.ctv) if name]
         return tuple(dict.fromkeys([*targets, *self.structures]))
+
+    @property
+    def recipes(self) -> tuple[StructureRecipe, ...]:
+        """How structures are made that are not contoured."""
+        kinds = {t.ctv: "CTV" for t in self.targets if t.ctv} | {t.name: "PTV" for t in self.targets}
+        made = (
+            rule.recipe(name, self.structure_names, interpreted_type=kinds.get(name, MADE_TYPE))
+            for name, rule in self.structures.items()
+        )
+        return tuple(recipe for recipe in made if recipe is not None)
 
     def aliases_of(self, name: str) -> tuple[str, ...]:
         """Return the other names of a structure."""
@@ -303,6 +285,24 @@ def parse_protocol(text: str, *, where: str = "") -> Protocol:
 def load_protocol(name_or_path: str | Path) -> Protocol:
     """Read a shipped protocol by name, or a file."""
     return parse_protocol(protocol_text(name_or_path), where=str(name_or_path))
+
+
+def with_beams(protocol: Protocol, count: int | None, *, select: bool = False) -> Protocol:
+    """Return a protocol with equidistant or chosen beams in place of its own; unchanged without a number.
+
+    Raises
+    ------
+    ProtocolError
+        If angles are to be chosen for no number of beams.
+    """
+    if count is None:
+        if select:
+            raise ProtocolError(
+                "angles are chosen for a number of beams", found="--select-angles", expected="--beams N"
+            )
+        return protocol
+    rule = SelectRule(select=count) if select else EquidistantRule(equidistant=count)
+    return protocol.model_copy(update={"beams": rule})
 
 
 def protocol_sha256(text: str) -> str:

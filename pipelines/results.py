@@ -39,11 +39,14 @@ class Planning:
         Structures that were made here.
     notes : tuple of str
         What a person should know, e.g. that EXTERNAL was contoured here.
+    empty : tuple of str
+        Structures that the protocol makes and that are empty for this patient.
     """
 
     data: PlanningData
     derived: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,8 @@ class PlanOfRecord:
         Of the optimisation; None for a received plan.
     stage_seconds : mapping of str to float
         Of the optimisation.
+    notes : tuple of str
+        Beams that were moved or left out.
     """
 
     plan: Plan
@@ -68,6 +73,7 @@ class PlanOfRecord:
     iterations: int | None = None
     segments: int | None = None
     stage_seconds: Mapping[str, float] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
+from imrt_core.geometry.made_structures import makeable
 from imrt_core.patient import Goal, ProtocolError, Structure, StructureError, StructureSet
 
 from .protocol import Protocol, normalised
@@ -12,7 +13,7 @@ from .protocol import Protocol, normalised
 
 @dataclass(frozen=True)
 class MatchedStructures:
-    """A structure set in the protocol's names.
+    """A structure set in the protocol's names; what the protocol makes counts as there if it can be made.
 
     Parameters
     ----------
@@ -43,17 +44,18 @@ def match_structures(protocol: Protocol, structures: StructureSet) -> MatchedStr
         If two regions answer to one name and neither has it exactly, or one that is needed has no contour.
     """
     names = {name: roi for name in protocol.structure_names if (roi := _find(protocol, name, structures))}
+    derived = {recipe.name for recipe in makeable(protocol.recipes, names)}
+    there = names.keys() | derived
     absent: list[str] = []
     for target in protocol.targets:
-        if target.name not in names:
+        if target.name not in there:
             if target.presence == "required":
                 raise _missing(protocol, structures, target.name, f"target {target.name} of {target.dose_gy:g} Gy")
             absent.append(f"target {target.name} ({target.dose_gy:g} Gy) not applicable: structure absent")
-    derived = {n for n, rule in protocol.structures.items() if n not in names and rule.prv_of in names}
     goals: list[Goal] = []
     for rule in protocol.goals:
         goal = rule.parsed
-        if goal.structure in names or goal.structure in derived:
+        if goal.structure in there:
             goals.append(goal)
         elif rule.presence == "required" and goal.structure not in _optional_targets(protocol):
             raise _missing(protocol, structures, goal.structure, f"goal {goal}")
@@ -70,9 +72,36 @@ def match_structures(protocol: Protocol, structures: StructureSet) -> MatchedStr
             )
     return MatchedStructures(
         roi_names=names,
-        prescription_gy={t.name: t.dose_gy for t in protocol.targets if t.name in names},
+        prescription_gy={t.name: t.dose_gy for t in protocol.targets if t.name in there},
         goals=tuple(goals),
         not_applicable=tuple(absent),
+    )
+
+
+def without(matched: MatchedStructures, protocol: Protocol, empty: Collection[str]) -> MatchedStructures:
+    """Leave out goals of made structures that turned out empty for this patient.
+
+    Raises
+    ------
+    StructureError
+        If a target or a required goal names one.
+    """
+    optional = {r.parsed for r in protocol.goals if r.presence != "required"} if empty else set()
+    needed = [name for name in matched.prescription_gy if name in empty]
+    needed += [goal.structure for goal in matched.goals if goal.structure in empty and goal not in optional]
+    if needed:
+        raise StructureError(
+            "a structure that the protocol makes and needs is empty for this patient",
+            found=", ".join(dict.fromkeys(needed)),
+            expected="a structure of two slices or more",
+            where=f"protocol {protocol.name}",
+            code="structure-empty",
+        )
+    dropped = [goal for goal in matched.goals if goal.structure in empty]
+    return replace(
+        matched,
+        goals=tuple(goal for goal in matched.goals if goal not in dropped),
+        not_applicable=(*matched.not_applicable, *(f"goal {g} not applicable: structure empty" for g in dropped)),
     )
 
 

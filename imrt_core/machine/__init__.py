@@ -1,6 +1,7 @@
 """Treatment machines: beam model, collimator, limits, table, imagers, density curves and couch."""
 
 from .beam_model import BeamModel, Calibration, CommissionedRange, Residuals
+from .clearance import Clearance, ClearanceRange, clearance_refusal, refuse_collisions
 from .collimators import NamedCollimator, mismatches, recognise
 from .couch import Couch, CouchLayer
 from .density import DensityCurve, mass_density, relative_electron_density
@@ -12,6 +13,8 @@ __all__ = [
     "DECLARED_LEAVES",
     "BeamModel",
     "Calibration",
+    "Clearance",
+    "ClearanceRange",
     "CommissionedRange",
     "Couch",
     "CouchLayer",
@@ -22,11 +25,13 @@ __all__ = [
     "NamedCollimator",
     "Residuals",
     "Table",
+    "clearance_refusal",
     "load_machine",
     "mass_density",
     "mismatches",
     "parse_machine",
     "recognise",
+    "refuse_collisions",
     "relative_electron_density",
     "shipped_machines",
     "write_machine",

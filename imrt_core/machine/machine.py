@@ -9,6 +9,7 @@ import numpy as np
 from imrt_core.patient import MachineError, MultileafCollimator, Scanner
 
 from .beam_model import BeamModel
+from .clearance import Clearance
 from .couch import Couch
 from .density import DensityCurve
 from .leaves import LeafModel
@@ -130,6 +131,8 @@ class Machine:
         Treatment couch under the patient; None where the file declares none.
     leaves : LeafModel or None
         Leaf ends, sides and transmission; None leaves sharp leaves with the beam model's transmission.
+    clearance : Clearance or None
+        Gantry angles that are free by table angle; None allows coplanar beams only.
     """
 
     name: str
@@ -143,6 +146,7 @@ class Machine:
     description: str = ""
     couch: Couch | None = None
     leaves: LeafModel | None = None
+    clearance: Clearance | None = None
 
     def __post_init__(self) -> None:
         for imager, rule in self.imagers.items():

@@ -1,5 +1,15 @@
 """Inverse planning: objectives, hard limits, optimiser, leaf sequencing and the planning chain."""
 
+from .arrangement import (
+    AvoidanceSector,
+    BeamArrangement,
+    BeamAvoidance,
+    BeamObstacles,
+    EquidistantBeams,
+    NotThrough,
+    arrange_beams,
+)
+from .beam_angles import AngleProgress, AngleSearch, AngleSelection, select_angles
 from .conformal import make_conformal_plan
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
@@ -17,14 +27,23 @@ from .voxels import VoxelSet
 from .warm_start import beam_fluence, warm_start_weights
 
 __all__ = [
+    "AngleProgress",
+    "AngleSearch",
+    "AngleSelection",
+    "AvoidanceSector",
+    "BeamArrangement",
+    "BeamAvoidance",
     "BeamDirection",
+    "BeamObstacles",
     "DoseLimit",
+    "EquidistantBeams",
     "FluenceMap",
     "FluenceProgress",
     "FluenceResult",
     "FluenceSmoothness",
     "LeafSequence",
     "LimitKind",
+    "NotThrough",
     "ObjectiveBound",
     "PlanProgress",
     "PlanResult",
@@ -35,6 +54,7 @@ __all__ = [
     "TierResult",
     "TieredPlan",
     "VoxelSet",
+    "arrange_beams",
     "beam_fluence",
     "delivered_fluence",
     "equal_weights",
@@ -47,6 +67,7 @@ __all__ = [
     "optimize_fluence",
     "reoptimise",
     "reoptimise_in_tiers",
+    "select_angles",
     "sequence",
     "warm_start_weights",
 ]

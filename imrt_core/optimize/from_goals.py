@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from imrt_core.geometry.structure_expression import as_term
 from imrt_core.patient import Goal, MetricKind, ProtocolError
 
 from .constraints import DoseLimit, LimitKind
@@ -87,7 +88,7 @@ def objectives_from_goals(
             dose_gy = _dose_of(goal, highest_gy)
             objectives.append(SquaredUnderdose(structure=goal.structure, dose_gy=1.02 * dose_gy, weight=50.0))
             continue
-        outside = " - ".join([goal.structure, *(name for name, _ in targets)])
+        outside = " - ".join(map(as_term, [goal.structure, *(name for name, _ in targets)]))
         if goal.metric.kind is MetricKind.MEAN:
             aim_gy = _mean_aim_gy(_dose_of(goal, highest_gy), *overlap.get(goal.structure, (0.0, 0.0)))
             objectives.append(MeanDose(structure=outside, dose_gy=aim_gy, weight=_MEAN_WEIGHT))
@@ -121,7 +122,7 @@ def _targets(targets: Sequence[tuple[str, float]], goals: Sequence[Goal]) -> lis
             SquaredUnderdose(structure=name, dose_gy=_COLD_AIM * dose_gy, weight=_COLD_WEIGHT),
         ]
         higher = [other for other, other_dose in targets[:index] if other_dose > dose_gy]
-        region = " - ".join([name, *(f"{other}+{_PENUMBRA_MM}mm" for other in higher)])
+        region = " - ".join([as_term(name), *(f"{as_term(other)}+{_PENUMBRA_MM}mm" for other in higher)])
         weight = _HOT_WEIGHT if not higher else 0.6 * _HOT_WEIGHT
         objectives.append(SquaredOverdose(structure=region, dose_gy=max(hot_gy, 1.03 * dose_gy), weight=weight))
         if higher:

@@ -17,6 +17,7 @@ from imrt_core.geometry.raytrace import ray_volume
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, Plan, ProtocolError, StructureSet, Volume
 
+from .arrangement import BeamAvoidance, BeamObstacles, refuse_blocked
 from .case import build_case
 from .constraints import DoseLimit
 from .delivery import RESEARCH_LABEL, PlanIdentity
@@ -45,6 +46,7 @@ def make_plan(
     background_gy: Volume | None = None,
     fractions_planned: int | None = None,
     dose_grid: Grid | None = None,
+    avoidance: BeamAvoidance | None = None,
     label: str = RESEARCH_LABEL,
     plan_uid: str = "",
     predecessor_uid: str = "",
@@ -87,6 +89,8 @@ def make_plan(
         ``fractions`` were like it.
     dose_grid : Grid, optional
         Grid of the final dose; by default it covers all structures of goals and prescription.
+    avoidance : BeamAvoidance, optional
+        Sectors and structures that no beam may come through; the machine's clearance table is always heeded.
     label, plan_uid, predecessor_uid : str
         RT Plan Label, SOP Instance UID, and UID of the plan that this one was adapted from.
     progress : callable, optional
@@ -102,7 +106,8 @@ def make_plan(
     ProtocolError
         If goals, objectives or prescription name structures that are absent.
     PlanError
-        If a field cannot be delivered (leaf span, MU), or no factor on the dose meets the prescription.
+        If a beam has no clearance or comes from where it may not, a field cannot be delivered (leaf span, MU), or no
+        factor on the dose meets the prescription.
     """
     watch = StageWatch(progress)
     session = planning_session(
@@ -121,6 +126,7 @@ def make_plan(
         background_gy=background_gy,
         fractions_planned=fractions_planned,
         dose_grid=dose_grid,
+        avoidance=avoidance,
         label=label,
         plan_uid=plan_uid,
         predecessor_uid=predecessor_uid,
@@ -151,8 +157,20 @@ def planning_session(
     plan_uid: str,
     predecessor_uid: str,
     watch: StageWatch,
+    avoidance: BeamAvoidance | None = None,
 ) -> PlanningSession:
     """Compute the influence matrix and what else all rounds share; arguments and errors as :func:`make_plan`."""
+    refuse_blocked(
+        beams,
+        BeamObstacles(
+            machine,
+            avoidance or BeamAvoidance(),
+            structures,
+            [name for name, _ in prescription_gy],
+            isocentre_lps,
+            patient_position,
+        ),
+    )
     if fractions < 1 or not prescription_gy:
         raise ProtocolError("a plan needs a prescription and fractions", found=f"{fractions} fractions")
     planned = fractions if fractions_planned is None else fractions_planned

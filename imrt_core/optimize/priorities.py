@@ -24,7 +24,7 @@ from imrt_core.patient import Goal, ProtocolError
 from .constraints import DoseLimit
 from .objective_bound import ObjectiveBound
 from .objectives import Objective
-from .regions import structures_of_region
+from .regions import first_structure
 from .smoothness import FluenceSmoothness
 from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
 from .voxels import VoxelSet
@@ -70,8 +70,8 @@ def objective_levels(objectives: Sequence[Objective], goals: Sequence[Goal]) -> 
         of_structure[goal.structure] = min(level, of_structure.get(goal.structure, last))
     levels: dict[int, list[Objective]] = {}
     for objective in objectives:
-        names = structures_of_region(objective.structure)
-        levels.setdefault(of_structure.get(names[0], last) if names else last, []).append(objective)
+        name = first_structure(objective.structure, of_structure)
+        levels.setdefault(last if name is None else of_structure[name], []).append(objective)
     return tuple(tuple(levels[level]) for level in sorted(levels))
 
 

@@ -1,13 +1,13 @@
-"""Regions that objectives name: structures, Boolean combinations of them, and the normal tissue around targets.
+"""Regions that objectives name: structures, combinations of them, and the normal tissue around targets.
 
-Grammar, with blanks around the minus sign because structure names may hold a hyphen:
-
-- ``Parotid_L`` — a structure
-- ``PTV63 - PTV70`` — the part of the first that is not in the second
-- ``PTV63 - PTV70+5mm`` — the second grown by a margin first
-- ``NormalTissue`` — the body further than 5 mm from every target
-- ``Falloff 45Gy`` — the shell of normal tissue where the dose should have fallen to between 40 and 45 Gy; see
+- ``Parotid_L``, ``PTV63 - PTV70``, ``PTV63 - PTV70+5mm``, ``(Lung_L + Lung_R) - PTV60``: see
+  :mod:`imrt_core.geometry.structure_expression`
+- ``NormalTissue``: the body further than 5 mm from every target
+- ``Falloff 45Gy``: the shell of normal tissue where the dose should have fallen to between 40 and 45 Gy; see
   :func:`falloff_level_gy`
+
+Combinations are made on the optimisation grid, for objectives alone. A region that is judged too, or seen by a person,
+is better made as a structure (:mod:`imrt_core.geometry.made_structures`).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from imrt_core.geometry.structure_expression import Expression, Margined, Named, Operator, parse_expression
 from imrt_core.patient import Grid, ProtocolError, StructureError, StructureSet
 from imrt_core.patient.contours import mask_from_structure
 
 NORMAL_TISSUE = "NormalTissue"
 _FALLOFF = re.compile(r"^Falloff (\d+)Gy$")
-_MARGIN = re.compile(r"^(?P<name>.+?)\+(?P<mm>\d+(?:\.\d+)?)mm$")
+_MARGIN = re.compile(r"^[+-]\d+(\.\d+)?mm")
 #: The body this close to a target belongs to the target's penumbra.
 NORMAL_TISSUE_GAP_MM = 5.0
 #: Levels of the fall-off shells.
@@ -38,16 +39,21 @@ def is_region_of(expression: str, names: Collection[str]) -> bool:
     """Return whether every structure that a region is made of is among some names."""
     if expression in names or expression == NORMAL_TISSUE or _FALLOFF.match(expression):
         return True
-    terms = [text.strip() for text in expression.split(" - ")]
-    return all(term in names or ((m := _MARGIN.match(term)) and m["name"] in names) for term in terms)
+    try:
+        parse_expression(expression, names)
+    except ProtocolError:
+        return False
+    return True
 
 
-def structures_of_region(expression: str) -> tuple[str, ...]:
-    """Return the structures that a region is made of, in order; none for normal tissue and its shells."""
-    if expression == NORMAL_TISSUE or _FALLOFF.match(expression):
-        return ()
-    terms = [text.strip() for text in expression.split(" - ")]
-    return tuple(m["name"] if (m := _MARGIN.match(term)) else term for term in terms)
+def first_structure(expression: str, names: Collection[str]) -> str | None:
+    """Return which of some structures a region begins with (``PTV63`` of ``PTV63 - PTV70``); None for another one."""
+    text = expression.lstrip("( ")
+    for name in sorted(names, key=len, reverse=True):
+        rest = next((text[len(term) :] for term in (name, f'"{name}"') if text.startswith(term)), None)
+        if rest is not None and (not rest or rest[0] in " )" or _MARGIN.match(rest)):
+            return name
+    return None
 
 
 def falloff_level_gy(distance_mm: FloatArray, target_dose_gy: float) -> FloatArray:
@@ -142,11 +148,30 @@ class Regions:
             return np.where(self.nearest_target_mm() > NORMAL_TISSUE_GAP_MM, self.body, 0.0)
         if match := _FALLOFF.match(expression):
             return self._shell(float(match[1]))
-        first, *others = expression.split(" - ")
-        result = self._term(first)
+        try:
+            read = parse_expression(expression, self.structures.names)
+        except ProtocolError as error:
+            raise ProtocolError(
+                "an objective names no structure or region",
+                found=error.found,
+                expected=f"{error.expected}, {NORMAL_TISSUE}, 'Falloff 45Gy'",
+            ) from error
+        return self._combined(read)
+
+    def _combined(self, expression: Expression) -> FloatArray:
+        if isinstance(expression, Named):
+            return self.structure(expression.name)
+        if isinstance(expression, Margined):
+            return self._moved(expression.name, expression.margin_mm)
+        first, *others = (self._combined(term) for term in expression.terms)
         for other in others:
-            result = np.minimum(result, 1.0 - self._term(other))
-        return result
+            if expression.operator is Operator.UNION:
+                first = np.maximum(first, other)
+            elif expression.operator is Operator.INTERSECTION:
+                first = np.minimum(first, other)
+            else:
+                first = np.minimum(first, 1.0 - other)
+        return first
 
     def _shell(self, level_gy: float) -> FloatArray:
         if level_gy <= 0 or level_gy % FALLOFF_STEP_GY:
@@ -157,18 +182,15 @@ class Regions:
         outside = self.nearest_target_mm() > 0
         return np.where(outside & (allowed == level_gy), self.body, 0.0)
 
-    def _term(self, text: str) -> FloatArray:
-        text = text.strip()
-        if text in self.structures.names:
-            return self.structure(text)
-        match = _MARGIN.match(text)
-        if match and match["name"] in self.structures.names:
-            # half a voxel on either side of the surface, as partial volume would have it
-            spacing = float(np.mean(self.grid.spacing_mm))
-            beyond = self.distance_mm(match["name"]) - float(match["mm"])
-            return np.asarray(np.clip(0.5 - (beyond - 0.5 * spacing) / spacing, 0.0, 1.0))
-        raise ProtocolError(
-            "an objective names no structure",
-            found=text,
-            expected=f"{', '.join(self.structures.names)}, {NORMAL_TISSUE}, 'A - B', 'A - B+5mm', 'Falloff 45Gy'",
-        )
+    def _moved(self, name: str, margin_mm: float) -> FloatArray:
+        """Fraction inside a structure that is grown, or shrunk by a negative margin."""
+        # half a voxel on either side of the surface, as partial volume would have it
+        spacing = float(np.mean(self.grid.spacing_mm))
+        beyond = self.distance_mm(name) - margin_mm
+        if margin_mm < 0:
+            outside = self.structure(name) < 0.5
+            depth = ndimage.distance_transform_edt(
+                ~np.pad(outside, 1, constant_values=True), sampling=self.grid.spacing_mm[::-1]
+            )
+            beyond = -margin_mm - depth[1:-1, 1:-1, 1:-1] + spacing
+        return np.asarray(np.clip(0.5 - (beyond - 0.5 * spacing) / spacing, 0.0, 1.0))

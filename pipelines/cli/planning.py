@@ -4,92 +4,39 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from imrt_core.density import density_of
-from imrt_core.dicom import read_plan, read_structures, uid_from, write_dose, write_plan
+from imrt_core.dicom import read_plan, read_structures, uid_from, write_dose, write_plan, write_structures
 from imrt_core.evaluate.plan_complexity import plan_complexity
 from imrt_core.evaluate.plan_quality import plan_quality
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import load_machine
-from imrt_core.optimize import BeamDirection, PlanProgress, PlanSettings, Technique, make_conformal_plan, make_plan
+from imrt_core.optimize import PlanProgress, PlanSettings, Technique, make_conformal_plan, make_plan
 from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError, PlanningData
 
 from ..files import sha256_of_file, write_text
 from ..images import load_image
-from ..protocol import load_protocol
+from ..protocol import load_protocol, with_beams
+from ..stages.beams import beams_for
 from ..stages.export import commented
 from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
 from ..stages.plans import LABEL_OF_RECORD, objectives_of
-from ..structure_names import match_structures, renamed
-from .answers import GoalAnswer, number, status_text
-from .mu_check import MuCheckPart, plan_part, plan_text
-from .output import Answer, ForceOption, JsonOption, answering, refuse_existing
-from .plan_figures import PlanComplexityPart, PlanQualityPart, figures_tables
+from ..structure_names import match_structures, renamed, without
+from .answers import GoalAnswer
+from .mu_check import plan_part
+from .output import ForceOption, JsonOption, answering, refuse_existing
+from .plan_answer import PlanAnswer, PlannedBeam, PlanTechnique
+from .plan_figures import PlanComplexityPart, PlanQualityPart
 from .progress import stages_shown
 
-
-class PlanTechnique(StrEnum):
-    """How a plan is delivered: intensity-modulated with moving leaves or static segments, or 3D conformal."""
-
-    SLIDING_WINDOW = "sliding-window"
-    STEP_AND_SHOOT = "step-and-shoot"
-    CONFORMAL = "3d-crt"
-
-
 PLAN_FILE, DOSE_FILE, JSON_FILE = "rtplan.dcm", "rtdose.dcm", "plan.json"
-
-
-class PlanAnswer(Answer):
-    """What ``igrt plan`` prints, and writes as ``plan.json``."""
-
-    out: str
-    plan_uid: str
-    goals: tuple[GoalAnswer, ...]
-    not_applicable: tuple[str, ...]
-    feasible: bool
-    objective: float
-    iterations: int
-    kkt_residual: float
-    mu: float
-    segments: int
-    delivery_seconds: float
-    technique: PlanTechnique = PlanTechnique.SLIDING_WINDOW
-    quality: PlanQualityPart | None = None
-    complexity: PlanComplexityPart | None = None
-    mu_check: MuCheckPart | None
-    conflicts: tuple[str, ...]
-    warnings: tuple[str, ...]
-    seconds: float
-    stage_seconds: dict[str, float]
-
-    def must_look(self) -> bool:
-        """Whether a hard goal is not met, or the independent MU check differs."""
-        return not self.feasible or (self.mu_check is not None and self.mu_check.passed is False)
-
-    def as_text(self) -> RenderableType:
-        """Return the goals, with the plan's figures below."""
-        goals = Table("goal", "value", "status", title=f"plan in {self.out}")
-        for goal in self.goals:
-            goals.add_row(goal.goal, number(goal.value), status_text(goal.status))
-        stages = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stage_seconds.items())
-        lines = [
-            f"{self.mu:.0f} MU per fraction in {self.segments} segments, {self.delivery_seconds:.0f} s to deliver",
-            f"objective {self.objective:.4g} after {self.iterations} iterations; {self.seconds:.0f} s ({stages})",
-            f"independent MU check {plan_text(self.mu_check)}",
-            *(f"conflict: {text}" for text in self.conflicts),
-            *self.not_applicable,
-            *(f"warning: {text}" for text in self.warnings),
-        ]
-        return Group(goals, *figures_tables(self.quality, self.complexity), *map(Text, lines))
+#: Written where structures were made here.
+STRUCTURES_FILE = "rtstruct.dcm"
 
 
 def plan(
@@ -105,6 +52,12 @@ def plan(
     margin_mm: Annotated[
         float, typer.Option("--margin-mm", min=0.0, help="3d-crt: margin around the projected targets.")
     ] = 7.0,
+    beams: Annotated[
+        int | None, typer.Option("--beams", min=1, max=18, help="So many equidistant beams in place of the protocol's.")
+    ] = None,
+    select_angles: Annotated[
+        bool, typer.Option("--select-angles", help="Choose the gantry angles of --beams beams for this patient.")
+    ] = False,
     patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -115,7 +68,7 @@ def plan(
     if conformal and warm_start is not None:
         raise typer.BadParameter("a conformal plan has no fluence to start from", param_hint="--warm-start")
     refuse_existing(out, force=force)
-    rules, unit = load_protocol(protocol), load_machine(machine)
+    rules, unit = with_beams(load_protocol(protocol), beams, select=select_angles), load_machine(machine)
     image = load_image(ct, patient_position=patient_position).image
     if image is None:
         raise InputRefusedError(
@@ -131,7 +84,8 @@ def plan(
             code="frame-mismatch",
         )
     matched = match_structures(rules, drawn)
-    data = with_derived(PlanningData(image, renamed(drawn, matched.roi_names)), rules).data
+    planning = with_derived(PlanningData(image, renamed(drawn, matched.roi_names)), rules)
+    data, matched = planning.data, without(matched, rules, planning.empty)
     position = planning_position(data, option=patient_position)
     if position is None:
         raise IdentityError(
@@ -154,10 +108,26 @@ def plan(
             isocentre_lps=isocentre_lps,
         )
         red, notes = patient.red, patient.warnings
+        targets = tuple(matched.prescription_gy.items())
+        objectives = objectives_of(rules, data.structures)
+        on_stage("beams")
+        arranged, avoidance = beams_for(
+            rules,
+            red,
+            data.structures,
+            unit,
+            goals=matched.goals,
+            prescription_gy=targets,
+            objectives=objectives,
+            isocentre_lps=isocentre_lps,
+            patient_position=position,
+            progress=lambda state: on_stage(f"beam angles, try {state.tries}, {state.objective:.4g}"),
+        )
         uid_key: tuple[str, ...] = (image.series_uid, sha256_of_file(structures), rules.name, unit.name, "igrt plan")
         if technique is not PlanTechnique.SLIDING_WINDOW:
             uid_key = (*uid_key, technique.value)
-        targets, beams = tuple(matched.prescription_gy.items()), [BeamDirection(**b.model_dump()) for b in rules.beams]
+        if beams is not None:
+            uid_key = (*uid_key, f"{beams} beams", "selected" if select_angles else "equidistant")
         if conformal:
             result = make_conformal_plan(
                 red,
@@ -166,7 +136,7 @@ def plan(
                 goals=matched.goals,
                 prescription_gy=targets,
                 fractions=rules.fractions,
-                beams=beams,
+                beams=arranged.beams,
                 isocentre_lps=isocentre_lps,
                 patient_position=position,
                 margin_mm=margin_mm,
@@ -182,10 +152,11 @@ def plan(
                 goals=matched.goals,
                 prescription_gy=targets,
                 fractions=rules.fractions,
-                beams=beams,
+                beams=arranged.beams,
+                avoidance=avoidance,
                 isocentre_lps=isocentre_lps,
                 patient_position=position,
-                objectives=objectives_of(rules, data.structures),
+                objectives=objectives,
                 settings=PlanSettings(technique=Technique(technique.value)),
                 label=LABEL_OF_RECORD,
                 plan_uid=uid_from(*uid_key),
@@ -204,9 +175,15 @@ def plan(
         on_stage("plan figures")
         quality = plan_quality(result.course_dose_gy, data.structures, targets, mass_density=patient.mass)
         complexity = plan_complexity(result.plan, unit.limits)
+    structures_uid = drawn.sop_instance_uid
+    if made_here := planning.derived:
+        # a prescription that names a structure made here must refer to a set that holds it
+        uid = uid_from(structures_uid, rules.name, rules.version, "igrt plan structures", *made_here)
+        write_structures(replace(data.structures, sop_instance_uid=uid), image=image, path=out / STRUCTURES_FILE)
+        structures_uid = uid if set(made_here) & set(matched.prescription_gy) else structures_uid
     made = replace(
         result.plan,
-        structure_set_uid=drawn.sop_instance_uid,
+        structure_set_uid=structures_uid,
         frame_of_reference_uid=image.frame_of_reference_uid,
         predecessor_uid=warm.sop_instance_uid if warm else "",
     )
@@ -220,7 +197,7 @@ def plan(
         ),
         image=image,
         path=out / DOSE_FILE,
-        structures_uid=drawn.sop_instance_uid,
+        structures_uid=structures_uid,
     )
     answer = PlanAnswer(
         out=str(out.resolve()),
@@ -250,7 +227,19 @@ def plan(
         complexity=PlanComplexityPart.model_validate(complexity, from_attributes=True),
         mu_check=plan_part(check),
         conflicts=tuple(map(str, result.conflicts)),
-        warnings=(*notes, *result.warnings, *(f"independent MU check: {line}" for line in check.differing)),
+        beams=tuple(
+            PlannedBeam(gantry_deg=b.gantry_deg, collimator_deg=b.collimator_deg, table_deg=b.table_deg)
+            for b in arranged.beams
+        ),
+        lost_gantry_deg=arranged.lost_deg,
+        structures_made=planning.derived,
+        warnings=(
+            *planning.notes,
+            *arranged.notes,
+            *notes,
+            *result.warnings,
+            *(f"independent MU check: {line}" for line in check.differing),
+        ),
         seconds=time.perf_counter() - started,
         stage_seconds=result.stage_seconds,
     )

@@ -8,9 +8,10 @@ import numpy as np
 
 from imrt_core.density import density_of, external_mask
 from imrt_core.evaluate.body_contour import ContourChange, contour_change
+from imrt_core.geometry.made_structures import make_structures
 from imrt_core.machine import Machine
 from imrt_core.patient import Goal, Grid, InputRefusedError, Structure, Volume
-from imrt_core.patient.contours import mask_from_structure
+from imrt_core.patient.contours import mask_from_structure, structure_volume_cc
 from registration import (
     DayStructures,
     DeformableMatch,
@@ -28,6 +29,7 @@ from registration.preprocess import body_mask, field_of_view
 
 from ..course_record import CourseRecord
 from ..protocol import Protocol
+from ..protocol_structures import MADE_TYPE, SidesRule, StructureRule
 from ..results import DayDensity, DayImage, Planning, Withheld
 
 #: A hard-limit organ must be in the image where the plan gives it this share of its limit.
@@ -67,9 +69,9 @@ def propagation_rules(planning: Planning, protocol: Protocol) -> PropagationRule
         if target.ctv in deformed and target.name in drawn
     ]
     rebuilt += [
-        PtvRule(name, rule.prv_of, rule.margin_mm)
+        PtvRule(name, rule.prv_of, rule.margin.by_side_mm if isinstance(rule.margin_mm, SidesRule) else rule.margin_mm)
         for name, rule in protocol.structures.items()
-        if rule.prv_of in drawn and name in drawn
+        if _is_prv(rule) and rule.prv_of in drawn and name in drawn
     ]
     return PropagationRules(
         ptvs=tuple(rebuilt),
@@ -104,13 +106,51 @@ def structures_of_day(
         return Withheld(str(error))
     drawn = planning.data.structures.names
     ctvs = {target.name: target.ctv for target in protocol.targets if target.ctv in drawn}
-    risk = {name for name, rule in protocol.structures.items() if rule.prv_of}
+    risk = {name for name, rule in protocol.structures.items() if _is_prv(rule)}
+    day = _made_anew(day, planning, protocol, grid)
     return replace(
         day,
         rows=tuple(_named_margin(row, ctvs.get(row.name)) for row in day.rows),
         structures=replace(
             day.structures,
             structures=tuple(_within(s, grid) if s.name in risk else s for s in day.structures),
+        ),
+    )
+
+
+def _is_prv(rule: StructureRule) -> bool:
+    return rule.prv_of is not None and not rule.yields_to
+
+
+def _made_anew(day: DayStructures, planning: Planning, protocol: Protocol, grid: Grid) -> DayStructures:
+    """Make of the day's structures what was made of the planned ones; targets and planning-risk volumes have rules."""
+    risk = {name for name, rule in protocol.structures.items() if _is_prv(rule)}
+    anew = [
+        recipe
+        for recipe in protocol.recipes
+        if recipe.name in planning.derived and recipe.name not in risk and recipe.interpreted_type == MADE_TYPE
+    ]
+    if not anew:
+        return day
+    names = {recipe.name for recipe in anew}
+    others = replace(day.structures, structures=tuple(s for s in day.structures if s.name not in names))
+    made = {s.name: s for s in make_structures(anew, others, grid).structures}
+
+    def today(structure: Structure) -> Structure:
+        new = made.get(structure.name, replace(structure, contours=()))
+        return replace(new, number=structure.number)
+
+    volumes = {name: structure_volume_cc(s) for name, s in made.items()}
+    return replace(
+        day,
+        structures=replace(
+            day.structures, structures=tuple(today(s) if s.name in names else s for s in day.structures)
+        ),
+        rows=tuple(
+            replace(row, method="made of today's structures", day_volume_cc=volumes.get(row.name, 0.0), note="")
+            if row.name in names
+            else row
+            for row in day.rows
         ),
     )
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from imrt_core.density import contour_external
 from imrt_core.dicom import read_course
-from imrt_core.geometry.margins import expand
+from imrt_core.geometry.made_structures import make_structures
 from imrt_core.patient import IdentityError, PatientImage, PlanningData, Structure, StructureSet
-from imrt_core.patient.contours import mask_from_structure, structure_from_mask
 
 from ..protocol import Protocol
 from ..results import Planning
-from ..structure_names import MatchedStructures, match_structures, renamed
+from ..structure_names import MatchedStructures, match_structures, renamed, without
 
 EXTERNAL = "External"
 
@@ -28,11 +27,12 @@ def read_planning(folder: Path, protocol: Protocol) -> tuple[Planning, MatchedSt
     """
     data = read_course(folder)
     matched = match_structures(protocol, data.structures)
-    return with_derived(replace(data, structures=renamed(data.structures, matched.roi_names)), protocol), matched
+    planning = with_derived(replace(data, structures=renamed(data.structures, matched.roi_names)), protocol)
+    return planning, without(matched, protocol, planning.empty)
 
 
 def with_derived(data: PlanningData, protocol: Protocol) -> Planning:
-    """Add EXTERNAL and planning-risk volumes where they are not contoured, and the protocol's density overrides."""
+    """Add EXTERNAL and what the protocol makes where it is not contoured, and the protocol's density overrides."""
     made: list[Structure] = []
     notes: list[str] = []
     overridden = tuple(_with_density(s, protocol, notes) for s in data.structures)
@@ -42,16 +42,20 @@ def with_derived(data: PlanningData, protocol: Protocol) -> Planning:
         external = contoured_external(data.ct, data.structures)
         made.append(external)
         notes.append(f"{external.name} was not contoured; it was contoured here by threshold and is unreviewed.")
-    for name, rule in protocol.structures.items():
-        if rule.prv_of and name not in data.structures and rule.prv_of in data.structures:
-            made.append(grown(data.structures[rule.prv_of], data.ct, name=name, margin_mm=rule.margin_mm))
-            notes.append(f"{name} was made here: {rule.prv_of} + {rule.margin_mm:g} mm.")
-    if not made:
-        return Planning(data, notes=tuple(notes))
-    first = max((s.number for s in data.structures), default=0) + 1
-    numbered = tuple(replace(s, number=first + k) for k, s in enumerate(made))
-    structures = replace(data.structures, structures=(*data.structures, *numbered))
-    return Planning(replace(data, structures=structures), tuple(s.name for s in made), tuple(notes))
+    numbers = [s.number for s in data.structures]
+    made = [replace(s, number=max(numbers, default=0) + 1) for s in made]
+    data = replace(data, structures=replace(data.structures, structures=(*data.structures, *made)))
+    result = make_structures(protocol.recipes, data.structures, data.ct.hu.grid)
+    notes += [f"{recipe.name} was made here: {recipe}." for recipe in result.recipes]
+    notes += [f"{recipe.name} is empty for this patient: {recipe}." for recipe in result.empty]
+    notes += [f"{text}." for text in result.warnings]
+    structures = replace(data.structures, structures=(*data.structures, *result.structures))
+    return Planning(
+        replace(data, structures=structures),
+        tuple(s.name for s in (*made, *result.structures)),
+        tuple(notes),
+        tuple(recipe.name for recipe in result.empty),
+    )
 
 
 def _with_density(structure: Structure, protocol: Protocol, notes: list[str]) -> Structure:
@@ -71,12 +75,6 @@ def contoured_external(ct: PatientImage, structures: StructureSet) -> Structure:
     """Contour the body by threshold; its description says so."""
     name = EXTERNAL if EXTERNAL not in structures else f"{EXTERNAL}_igrt"
     return contour_external(ct.hu, name=name).structure
-
-
-def grown(structure: Structure, ct: PatientImage, *, name: str, margin_mm: float) -> Structure:
-    """Grow a structure by a margin on the image's voxels."""
-    mask = expand(mask_from_structure(structure, ct.hu.grid), margin_mm)
-    return structure_from_mask(mask, name=name, interpreted_type="AVOIDANCE", color_rgb=structure.color_rgb)
 
 
 def planning_position(data: PlanningData, *, option: str | None = None) -> str | None:

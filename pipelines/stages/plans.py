@@ -14,7 +14,7 @@ from imrt_core.evaluate.mu_check import MuCheck
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import Machine
 from imrt_core.machine.density import AIR
-from imrt_core.optimize import BeamDirection, TieredPlan, make_plan, reoptimise_in_tiers
+from imrt_core.optimize import TieredPlan, make_plan, reoptimise_in_tiers
 from imrt_core.optimize.objectives import Objective
 from imrt_core.optimize.regions import is_region_of
 from imrt_core.patient import (
@@ -33,6 +33,7 @@ from registration import DayStructures, DeformableMatch, warp, warp_structures
 from ..course_record import CourseRecord
 from ..protocol import Protocol
 from ..results import Baseline, DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
+from .beams import beams_for
 from .mu_check import mu_check_of
 
 #: Label of a plan of record that is made here (DICOM SH: 16 characters).
@@ -56,17 +57,33 @@ def plan_of_record(
     if course.patient_position is None:
         raise GeometryError("a plan needs the patient position", found="none", expected="HFS, HFP, FFS or FFP")
     data = planning.data
+    prescription = tuple(course.prescription_gy.items())
+    isocentre_lps = target_isocentre_lps(data.structures)
+    goals = tuple(Goal.parse(text) for text in course.goals)
+    objectives = objectives_of(protocol, data.structures)
+    arranged, avoidance = beams_for(
+        protocol,
+        red,
+        data.structures,
+        machine,
+        goals=goals,
+        prescription_gy=prescription,
+        objectives=objectives,
+        isocentre_lps=isocentre_lps,
+        patient_position=course.patient_position,
+    )
     result = make_plan(
         red,
         data.structures,
         machine,
-        goals=[Goal.parse(text) for text in course.goals],
-        prescription_gy=tuple(course.prescription_gy.items()),
+        goals=goals,
+        prescription_gy=prescription,
         fractions=course.fractions,
-        beams=[BeamDirection(**beam.model_dump()) for beam in protocol.beams],
-        isocentre_lps=target_isocentre_lps(data.structures),
+        beams=arranged.beams,
+        avoidance=avoidance,
+        isocentre_lps=isocentre_lps,
         patient_position=course.patient_position,
-        objectives=objectives_of(protocol, data.structures),
+        objectives=objectives,
         label=LABEL_OF_RECORD,
         plan_uid=uid_from(course.course, course.input_sha256, course.protocol_sha256, "plan of record"),
     )
@@ -77,6 +94,7 @@ def plan_of_record(
         iterations=result.iterations,
         segments=result.segments,
         stage_seconds=result.stage_seconds,
+        notes=arranged.notes,
     )
 
 

@@ -17,6 +17,7 @@ from imrt_core.optimize.objectives import (
     SquaredUnderdose,
 )
 from imrt_core.optimize.priorities import SLACK_GY
+from imrt_core.optimize.regions import first_structure
 from imrt_core.patient import Goal, ProtocolError
 
 # One bixel: 1 Gy per unit in the target, 0.5 Gy in the organ beside it.
@@ -120,6 +121,16 @@ def test_objectives_take_the_priority_of_their_structure() -> None:
     assert objective_levels([shell, parotid, target, cord], GOALS) == ((cord,), (target,), (shell, parotid))
     plain = [Goal.parse("PTV D95%[Gy] >= 70"), Goal.parse("Cord D0.03cc[Gy] <= 45 (hard)")]
     assert len(objective_levels([cord, target, shell], plain)) == 1
+
+
+def test_a_region_begins_with_a_structure() -> None:
+    names = ("PTV63", "PTV63-boost", "Lung (L)", "Cord")
+    assert first_structure("PTV63 - PTV70+8mm", names) == "PTV63"
+    assert first_structure("PTV63-boost - Cord", names) == "PTV63-boost"
+    assert first_structure("PTV63-3mm - Cord", names) == "PTV63"
+    assert first_structure('("Lung (L)"+5mm + Heart) - PTV63', names) == "Lung (L)"
+    assert first_structure("PTV630", names) is None
+    assert first_structure("NormalTissue", names) is None
 
 
 def test_priorities_are_written_and_read() -> None:
