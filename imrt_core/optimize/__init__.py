@@ -3,7 +3,7 @@
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
-from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
+from .plan_types import BeamDirection, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .planning import make_plan
 from .reoptimise import reoptimise
 from .sequencing import LeafSequence, Technique, sequence
@@ -16,6 +16,7 @@ __all__ = [
     "BeamDirection",
     "DoseLimit",
     "FluenceMap",
+    "FluenceOptimum",
     "FluenceProgress",
     "FluenceResult",
     "FluenceSmoothness",

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imrt_core.dose import BeamDose
 from imrt_core.evaluate import DVH, GoalResult
 from imrt_core.patient import Plan, ProtocolError, Volume
@@ -99,6 +102,22 @@ class PlanProgress:
 
 
 @dataclass(frozen=True, eq=False)
+class FluenceOptimum:
+    """Dose that the last optimisation was content with, before its fluence was turned into leaf positions.
+
+    Parameters
+    ----------
+    points_lps : ndarray, shape (n, 3)
+        Voxel centres of the optimisation, mm.
+    course_dose_gy : ndarray, shape (n,)
+        ``A·w`` with the correction of the round, with the plan's ``scale`` and the background.
+    """
+
+    points_lps: NDArray[np.float64]
+    course_dose_gy: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class PlanResult:
     """A deliverable plan with its dose and how it was judged.
 
@@ -136,6 +155,8 @@ class PlanResult:
         What each beam of the plan does, with its part of ``fraction_dose_gy``.
     warnings : tuple of str
         From the dose engine and from planning.
+    optimum : FluenceOptimum or None
+        What the leaves should deliver, to compare with what they do.
     """
 
     plan: Plan
@@ -155,3 +176,4 @@ class PlanResult:
     stage_seconds: dict[str, float]
     beams: tuple[BeamDose, ...] = ()
     warnings: tuple[str, ...] = ()
+    optimum: FluenceOptimum | None = None

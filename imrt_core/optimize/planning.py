@@ -27,7 +27,7 @@ from .constraints import DoseLimit
 from .delivery import RESEARCH_LABEL, PlanIdentity, assemble_plan, sequence_beams
 from .judge import Judge
 from .objectives import Objective
-from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
+from .plan_types import BeamDirection, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .solver import FluenceProgress, equal_weights, optimize_fluence
 from .tighten import Aims, tightened_aims, tightened_limits
 from .warm_start import warm_start_weights
@@ -275,6 +275,11 @@ def _rounds(
             stage_seconds=watch.seconds,
             beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
             warnings=forward.warnings,
+            optimum=FluenceOptimum(
+                case.voxels.points_lps,
+                case.background_gy
+                + verdict.scale * (offset - case.background_gy + judge.fractions * case.matrix.dose(fluence.weights)),
+            ),
         )
         rank = (result.feasible, sum(g.ok for g in result.goals), -sum(_excess(g) for g in result.goals))
         if best is None or rank > best[0]:
