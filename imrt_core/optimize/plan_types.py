@@ -69,7 +69,7 @@ class PlanSettings:
     control_points: int = 60
     levels: int = 12
     dose_rate_mu_per_min: float = 300.0
-    smoothness: float = 3000.0
+    smoothness: float = 10000.0
     peak_fluence: float = 8.0
     max_iterations: int = 100
     corrections: int = 1

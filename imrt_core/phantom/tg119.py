@@ -1,8 +1,8 @@
 """The planning cases of AAPM TG-119 as water phantoms: C-shape, multi-target, prostate, and a head-and-neck like it.
 
 Shapes and dose goals are those of the report [1]_ (given there in cGy; here Gy over the course). It leaves open where
-some structures lie; what was chosen here is said with each case. Its head-and-neck case has no published dimensions: the
-one here is our own shape and is called "TG-119-like".
+some structures lie; what was chosen here is said with each case. Its head-and-neck case has no published dimensions:
+the one here is our own shape and is called "TG-119-like".
 
 All are built around the origin, head first supine (LPS: +x left, +y posterior, +z superior), which is the isocentre.
 
@@ -197,8 +197,8 @@ def _ellipse(semi_x_mm: float, semi_y_mm: float) -> Array:
 def _c_shape(*, hard: bool = False) -> Tg119Case:
     """Core of radius 1 cm, 10 cm long; target from radius 1.5 to 3.7 cm, 8 cm long, around its anterior side.
 
-    The report does not say how far the C reaches around. Here it ends at a coronal plane 5 mm behind the axis, as in the
-    CT that matRad and pyRadPlan distribute as TG-119.
+    The report does not say how far the C reaches around. Here it ends at a coronal plane 5 mm behind the axis, as in
+    the CT that matRad and pyRadPlan distribute as TG-119.
     """
     canvas = _Canvas.fresh()
     radius = np.hypot(canvas.x, canvas.y)
@@ -248,16 +248,15 @@ def _multi_target() -> Tg119Case:
 def _prostate() -> Tg119Case:
     """CTV an ellipsoid of 4.0 × 2.6 × 6.5 cm (RL, AP, SI) with the rectum, 1.5 cm wide, in its posterior indentation.
 
-    PTV = CTV + 6 mm; bladder 5 × 4 × 5 cm. Chosen here: the indentation is 3 mm deep, which puts about a third of the
-    rectum of the middle slice into the PTV as the report says; the rectum is 10 cm long; the bladder lies on the
-    superior and anterior side of the prostate, overlapping its PTV by some percent, since with much more no plan could
-    meet the report's goals.
+    PTV = CTV + 6 mm; bladder 5 × 4 × 5 cm. Chosen here: the indentation is 1 mm deep, which puts 40 % of the rectum of
+    the middle slice into the PTV (the report: about a third); the rectum is 10 cm long; the bladder lies superior and
+    anterior of the prostate with 6 % of it in the PTV: with more than 10 % there, no plan could meet the goals.
     """
     canvas = _Canvas.fresh()
-    rectum = canvas.cylinder(7.5, -50.0, 50.0, y=17.5)
+    rectum = canvas.cylinder(7.5, -50.0, 50.0, y=19.5)
     prostate = np.maximum(canvas.ellipsoid((0.0, 0.0, 0.0), (20.0, 13.0, 32.5)), -rectum)
     ctv = canvas.mask(prostate)
-    bladder = np.maximum(canvas.ellipsoid((0.0, -12.0, 42.0), (25.0, 20.0, 25.0)), -prostate)
+    bladder = np.maximum(canvas.ellipsoid((0.0, -14.0, 46.0), (25.0, 20.0, 25.0)), -prostate)
     drawn = (
         structure_from_mask(ctv, name="CTV", interpreted_type="CTV"),
         structure_from_mask(expand(ctv, 6.0), name="PTV", interpreted_type="PTV"),
