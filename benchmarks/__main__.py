@@ -32,6 +32,8 @@ class Benchmark:
 BENCHMARKS = (
     Benchmark("eclipse_ent", ()),
     Benchmark("daily", ("{data}/openkbp",)),
+    Benchmark("plans", ("{data}/openkbp",)),
+    Benchmark("tg119", ()),
     *(
         Benchmark(
             f"monte_carlo_{name}",

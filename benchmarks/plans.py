@@ -76,6 +76,8 @@ class PatientPlan:
         Deliverable − fluence-optimal of every criterion, % of 70 Gy, on the voxels of the optimisation.
     criteria, criteria_reference : tuple of Criterion
         All of them, with values.
+    goals : tuple of str
+        Of the planner, with the values that its own evaluator found (sub-voxels of the contours, air included).
     seconds, cpu_seconds : float
         Influence matrix to final dose.
     """
@@ -103,6 +105,7 @@ class PatientPlan:
     mu: float
     segments: int
     feasible: bool
+    goals: tuple[str, ...]
     goals_met: int
     goals_judged: int
     seconds: float
@@ -209,6 +212,7 @@ def judge(
         mu=result.mu,
         segments=result.segments,
         feasible=result.feasible,
+        goals=tuple(f"{judged.goal}: {judged.value:.2f}" for judged in result.goals),
         goals_met=sum(goal.ok for goal in result.goals),
         goals_judged=len(result.goals),
         seconds=seconds,

@@ -22,10 +22,12 @@ _COLD_WEIGHT = 200.0
 #: what a goal asks for with a margin.
 _COLDEST_PERCENT = 97.5
 _COLDEST_SHARE = 0.95
-_COLDEST_AIM = 1.01
+_COLDEST_AIM = 1.03
 _COLDEST_WEIGHT = 3000.0
 _TARGET_HOT = 1.05
 _HOT_WEIGHT = 200.0
+#: An upper goal of a lower level is about its border with the higher one, where only a steep fall-off meets it.
+_BORDER_WEIGHT = 4000.0
 #: Overdose of a lower level counts beyond the penumbra of the higher one.
 _PENUMBRA_MM = 8
 #: Organs are aimed below their limits, by the larger of these.
@@ -57,11 +59,11 @@ def objectives_from_goals(
 ) -> tuple[Objective, ...]:
     """Return objectives that lead to a plan which meets clinical goals.
 
-    Targets get an underdose and an overdose objective, lower dose levels the latter outside the penumbra of the higher
-    ones; organs an objective at each of their goals, with a margin, and a weak pull on their mean; normal tissue
-    fall-off shells around the targets (:func:`imrt_core.optimize.regions.falloff_level_gy`). Mean doses are pursued
-    outside the targets only: a tumour is not underdosed for a parallel organ that it has grown into. Maximum doses of
-    serial organs are pursued everywhere.
+    Targets get underdose objectives (the coverage, and apart from it the coldest voxels) and an overdose objective,
+    lower dose levels the latter outside the penumbra of the higher ones; organs an objective at each of their goals,
+    with a margin, and a pull on their mean that never rests; normal tissue fall-off shells around the targets
+    (:func:`imrt_core.optimize.regions.falloff_level_gy`). Mean doses are pursued outside the targets only: a tumour is
+    not underdosed for a parallel organ that it has grown into. Maximum doses of serial organs are pursued everywhere.
 
     Parameters
     ----------
@@ -144,7 +146,7 @@ def _targets(
             above_gy = next(other_dose for other, other_dose in reversed(targets[:index]) if other in higher)
             objectives.append(SquaredOverdose(structure=name, dose_gy=1.04 * above_gy, weight=weight))
             objectives += [
-                replace(limited, dose_gy=max(limited.dose_gy, 1.03 * dose_gy))
+                replace(limited, dose_gy=max(limited.dose_gy, 1.03 * dose_gy), weight=_BORDER_WEIGHT)
                 for goal in goals
                 if goal.structure == name and goal.is_upper
                 if isinstance(limited := _organ(goal, targets[0][1], volumes_cc.get(name)), MaxDvh)

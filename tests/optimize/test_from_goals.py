@@ -59,6 +59,26 @@ def test_every_goal_is_pursued_on_the_safe_side() -> None:
         objectives_from_goals(GOALS, ())
 
 
+def test_the_coldest_part_of_a_target_is_held_at_95_percent_or_its_own_goal() -> None:
+    def least_gy(*goals: str) -> float:
+        objectives = objectives_from_goals([Goal.parse(g) for g in goals], PRESCRIPTION)
+        cold = [o for o in objectives if isinstance(o, SquaredUnderdose) and o.structure == "PTV70"]
+        return max(cold, key=lambda o: o.weight).dose_gy
+
+    assert least_gy("PTV70 D95%[Gy] >= 70") == pytest.approx(0.95 * 70.0)
+    assert least_gy("PTV70 D99%[Gy] >= 60") == pytest.approx(0.95 * 70.0)
+    assert 68.0 < least_gy("PTV70 D95%[Gy] >= 70", "PTV70 D99%[Gy] >= 68") < 71.0
+    assert 68.0 < least_gy("PTV70 Min[Gy] >= 68") < 71.0
+
+
+def test_an_upper_goal_of_a_lower_level_shapes_its_border() -> None:
+    goals = [Goal.parse("PTV56 D10%[Gy] < 65"), Goal.parse("PTV70 D10%[Gy] < 75")]
+    limits = [o for o in objectives_from_goals(goals, PRESCRIPTION) if isinstance(o, MaxDvh)]
+    (border,) = limits  # the highest level has no neighbour that it must fall off from
+    assert border.structure == "PTV56" and border.volume_percent == 10.0
+    assert 1.03 * 56.0 <= border.dose_gy < 65.0
+
+
 def test_the_rest_of_an_organ_makes_up_for_its_part_in_a_target() -> None:
     def aim_gy(share: float) -> float:
         overlap = {"Parotid_L": (share, 70.0)}
