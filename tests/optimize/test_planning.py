@@ -12,7 +12,8 @@ from imrt_core.evaluate import dvh
 from imrt_core.machine import load_machine
 from imrt_core.optimize import BeamDirection, PlanProgress, PlanResult, PlanSettings, Technique, make_plan, reoptimise
 from imrt_core.patient import Goal, PlanError, ProtocolError, StructureSet, Volume
-from tests.optimize.cases import c_shape_patient
+from imrt_core.patient.contours import mask_from_structure
+from tests.optimize.cases import GRID, c_shape_patient
 
 MACHINE = load_machine("generic_6mv")
 SETTINGS = PlanSettings(optimisation_grid_mm=6.0, dose_grid_mm=5.0, max_iterations=60, control_points=40, corrections=1)
@@ -55,6 +56,19 @@ def test_the_deliverable_plan_meets_its_goals(planned: tuple[PlanResult, list[Pl
     core = result.dvhs["Core"].metric("D0.03cc[Gy]")
     assert core <= 42.0
     assert result.dvhs["PTV50"].metric("D50%[Gy]") < 55.0
+
+
+def test_the_leaves_deliver_what_was_optimised(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    result, _ = planned
+    optimum = result.optimum
+    assert optimum is not None
+    delivered = result.course_dose_gy.sample(optimum.points_lps, outside=0.0)
+    _, structures = c_shape_patient()
+    for name in ("PTV50", "Core"):
+        mask = mask_from_structure(structures[name], GRID)
+        inside = mask.sample(optimum.points_lps, order=0, outside=0.0) > 0.5
+        # 2 % of the prescription
+        assert delivered[inside].mean() == pytest.approx(optimum.course_dose_gy[inside].mean(), abs=1.0)
 
 
 def test_the_stated_dose_is_that_of_the_plan(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
