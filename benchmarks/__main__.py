@@ -35,6 +35,8 @@ BENCHMARKS = (
     Benchmark(
         "conformal", tuple(f"{{data}}/openkbp/{name}.npz" for name in ("train_pt_37", "train_pt_40", "test_pt_254"))
     ),
+    Benchmark("plans", ("{data}/openkbp",)),
+    Benchmark("tg119", ()),
     *(
         Benchmark(
             f"monte_carlo_{name}",

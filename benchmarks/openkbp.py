@@ -114,18 +114,8 @@ def convert(npz: Path, out_dir: Path, *, fractions: int = 2, seed: int = 0) -> C
     if out_dir.exists() and any(out_dir.iterdir()):
         raise InputRefusedError("the output folder is not empty", found=str(out_dir), expected="an empty folder")
     patient = load(Path(npz))
-    image, drawn = patient_data(patient)
     plan_dir = out_dir / "plan"
-    write_image(image, plan_dir / "ct")
-    structures_path = write_structures(drawn, image=image, path=plan_dir / "rtstruct.dcm")
-    dose = DoseDistribution(
-        patient.course_dose_gy,
-        summation_type="PLAN",
-        frame_of_reference_uid=image.frame_of_reference_uid,
-        sop_instance_uid=uid_from("openkbp", patient.name, "dose"),
-        comment="OpenKBP reference dose, 70 Gy in 35 fractions",
-    )
-    dose_path = write_dose(dose, image=image, path=plan_dir / "rtdose.dcm", structures_uid=drawn.sop_instance_uid)
+    image, structures_path, dose_path = write_planning(patient, plan_dir)
     # From here on what was written counts: a reader of the folder finds the same isocentre and the same DVH.
     structures = read_structures(structures_path)
     mean_gy, d95_gy = _dvh_differences(patient, structures, read_dose(dose_path).dose_gy)
@@ -147,6 +137,22 @@ def convert(npz: Path, out_dir: Path, *, fractions: int = 2, seed: int = 0) -> C
     written = tuple(_write(fraction, out_dir) for fraction in simulated)
     write_truth(out_dir / "truth.json", simulated)
     return Conversion(image.patient.patient_id, plan_dir, written, mean_gy, d95_gy)
+
+
+def write_planning(patient: OpenKbpPatient, plan_dir: Path) -> tuple[PatientImage, Path, Path]:
+    """Write CT, RTSTRUCT and RTDOSE of a patient; return the CT and the paths of the other two."""
+    image, drawn = patient_data(patient)
+    write_image(image, plan_dir / "ct")
+    structures_path = write_structures(drawn, image=image, path=plan_dir / "rtstruct.dcm")
+    dose = DoseDistribution(
+        patient.course_dose_gy,
+        summation_type="PLAN",
+        frame_of_reference_uid=image.frame_of_reference_uid,
+        sop_instance_uid=uid_from("openkbp", patient.name, "dose"),
+        comment="OpenKBP reference dose, 70 Gy in 35 fractions",
+    )
+    dose_path = write_dose(dose, image=image, path=plan_dir / "rtdose.dcm", structures_uid=drawn.sop_instance_uid)
+    return image, structures_path, dose_path
 
 
 def _write(fraction: SimulatedFraction, out_dir: Path) -> ConvertedFraction:

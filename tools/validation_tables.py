@@ -253,6 +253,59 @@ def _monaco(result: dict[str, Any]) -> str:
     return _rows(["field (mm)", "", "BeamDose (Gy)", "ours (Gy)", "difference (%)"], rows)
 
 
+def _plans(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            p["id"],
+            f"{p['targets_met']} / {p['targets_met_reference']} of {p['targets_judged']}",
+            f"{p['targets_met_with_air']} / {p['targets_met_with_air_reference']}",
+            f"{p['oars_met']} / {p['oars_met_reference']} of {p['oars_judged']}",
+            f"{p['coverage_difference_gy']:+.1f}",
+            f"{p['oar_mean_gy']:.1f} / {p['oar_mean_reference_gy']:.1f}" + ("" if p["organs_comparable"] else " *"),
+            f"{max(map(abs, p['fluence_difference_percent'].values())):.1f}",
+            f"{p['mu']:.0f}",
+            f"{p['seconds']:.0f} / {p['cpu_seconds']:.0f}",
+        ]
+        for p in result["patients"]
+    ]
+    rows += [[f["id"], "failed", f["message"][:80].replace("|", "/"), *[""] * 6] for f in result["failed"]]
+    head = [
+        "patient",
+        "targets met",
+        "with air",
+        "organs met",
+        "least ΔD95, ΔD99, Gy",
+        "mean of organs' means, Gy",
+        "deliverable − fluence, %",
+        "MU",
+        "s / CPU s",
+    ]
+    totals = result["totals"]
+    return _rows(head, rows) + (
+        f"\nOurs / shipped dose. Targets {totals['targets_met']} / {totals['targets_met_reference']} of "
+        f"{totals['targets_judged']}, organs {totals['oars_met']} / {totals['oars_met_reference']} of "
+        f"{totals['oars_judged']}. Comparable coverage (no * ) in {result['patients_comparable']} patients; there "
+        f"{result['organ_means_not_higher']} of {result['organ_means_compared']} organ means are not higher than the "
+        f"reference's.\n"
+    )
+
+
+def _tg119(result: dict[str, Any]) -> str:
+    rows = [
+        [
+            case["title"] if first else "",
+            goal["goal"],
+            f"{goal['value']:.1f}",
+            "yes" if goal["met"] else "no",
+            f"{case['mu']:.0f} MU, {case['cpu_seconds']:.0f} CPU s" if first else "",
+        ]
+        for case in result["cases"]
+        for first, goal in ((number == 0, goal) for number, goal in enumerate(case["goals"]))
+    ]
+    head = ["case", "goal", "deliverable, Gy", "met", "per fraction; planning"]
+    return _rows(head, rows) + f"\n{result['goals_met']} of {result['goals_judged']} goals met.\n"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "breast": _breast,
     "conformal": _conformal,
@@ -261,7 +314,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "influence": _influence,
     "monaco": _monaco,
     "monte_carlo": _monte_carlo,
+    "plans": _plans,
     "pyradmc": _pyradmc,
+    "tg119": _tg119,
 }
 
 

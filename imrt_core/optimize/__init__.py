@@ -15,7 +15,7 @@ from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
 from .from_goals import limits_from_goals, objectives_from_goals
 from .objective_bound import ObjectiveBound
-from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
+from .plan_types import BeamDirection, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .planning import make_plan
 from .priorities import PrioritisedResult, objective_levels, optimize_by_priority
 from .reoptimise import reoptimise
@@ -38,6 +38,7 @@ __all__ = [
     "DoseLimit",
     "EquidistantBeams",
     "FluenceMap",
+    "FluenceOptimum",
     "FluenceProgress",
     "FluenceResult",
     "FluenceSmoothness",

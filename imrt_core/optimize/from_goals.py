@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from imrt_core.geometry.structure_expression import as_term
 from imrt_core.patient import Goal, MetricKind, ProtocolError
@@ -18,8 +19,16 @@ _COVERAGE_PERCENT = 97.0
 _COVERAGE_WEIGHT = 400.0
 _COLD_AIM = 0.99
 _COLD_WEIGHT = 200.0
+#: D98 % and beyond are about so few voxels that they need a weight of their own: 95 % of the prescription (ICRU 83), or
+#: what a goal asks for with a margin.
+_COLDEST_PERCENT = 97.5
+_COLDEST_SHARE = 0.95
+_COLDEST_AIM = 1.03
+_COLDEST_WEIGHT = 3000.0
 _TARGET_HOT = 1.05
 _HOT_WEIGHT = 200.0
+#: An upper goal of a lower level is about its border with the higher one, where only a steep fall-off meets it.
+_BORDER_WEIGHT = 4000.0
 #: Overdose of a lower level counts beyond the penumbra of the higher one.
 _PENUMBRA_MM = 8
 #: Organs are aimed below their limits, by the larger of these.
@@ -27,13 +36,14 @@ _MEAN_AIM = 0.95
 _SERIAL_AIM = 0.92
 _DVH_AIM = 0.87
 _ORGAN_MARGIN_GY = 1.5
-_MEAN_WEIGHT = 150.0
+_MEAN_WEIGHT = 60.0
 _SERIAL_WEIGHT = 400.0
 _DVH_WEIGHT = 400.0
 #: Where an organ lies partly in a target, the rest of it is aimed lower to make up for that, but not below this share.
 _LEAST_MEAN_AIM = 0.6
-#: A small, always active pull on every organ with a goal: below its limit, less is still better.
-_PULL_WEIGHT = 0.05
+#: An always active pull on the mean of every organ with a goal: less is better, below its limit and above it. Strong
+#: enough to win several Gy where that costs the targets next to nothing, too weak to cost them coverage.
+_PULL_WEIGHT = 4.0
 _FALLOFF_WEIGHT = 4.0
 #: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel;
 #: below it also by this share, room for the normalisation.
@@ -50,11 +60,11 @@ def objectives_from_goals(
 ) -> tuple[Objective, ...]:
     """Return objectives that lead to a plan which meets clinical goals.
 
-    Targets get an underdose and an overdose objective, lower dose levels the latter outside the penumbra of the higher
-    ones; organs an objective at each of their goals, with a margin, and a weak pull on their mean; normal tissue
-    fall-off shells around the targets (:func:`imrt_core.optimize.regions.falloff_level_gy`). Mean doses are pursued
-    outside the targets only: a tumour is not underdosed for a parallel organ that it has grown into. Maximum doses of
-    serial organs are pursued everywhere.
+    Targets get underdose objectives (the coverage, and apart from it the coldest voxels) and an overdose objective,
+    lower dose levels the latter outside the penumbra of the higher ones; organs an objective at each of their goals,
+    with a margin, and a pull on their mean that never rests; normal tissue fall-off shells around the targets
+    (:func:`imrt_core.optimize.regions.falloff_level_gy`). Mean doses are pursued outside the targets only: a tumour is
+    not underdosed for a parallel organ that it has grown into. Maximum doses of serial organs are pursued everywhere.
 
     Parameters
     ----------
@@ -77,7 +87,7 @@ def objectives_from_goals(
     if not targets:
         raise ProtocolError("objectives need a prescribed target", found="no prescription")
     volumes, overlap = volumes_cc or {}, target_overlap or {}
-    objectives: list[Objective] = list(_targets(targets, goals))
+    objectives: list[Objective] = list(_targets(targets, goals, volumes))
     names = {name for name, _ in targets}
     highest_gy = targets[0][1]
     pulled: set[str] = set()
@@ -105,7 +115,9 @@ def objectives_from_goals(
     return tuple(objectives)
 
 
-def _targets(targets: Sequence[tuple[str, float]], goals: Sequence[Goal]) -> list[Objective]:
+def _targets(
+    targets: Sequence[tuple[str, float]], goals: Sequence[Goal], volumes_cc: Mapping[str, float]
+) -> list[Objective]:
     objectives: list[Objective] = []
     for index, (name, dose_gy) in enumerate(targets):
         hot_gy = _TARGET_HOT * dose_gy
@@ -121,6 +133,11 @@ def _targets(targets: Sequence[tuple[str, float]], goals: Sequence[Goal]) -> lis
             ),
             SquaredUnderdose(structure=name, dose_gy=_COLD_AIM * dose_gy, weight=_COLD_WEIGHT),
         ]
+        coldest = [
+            _COLDEST_AIM * _dose_of(g, targets[0][1]) for g in goals if g.structure == name and _is_on_coldest(g)
+        ]
+        aim_gy = max([_COLDEST_SHARE * dose_gy, *coldest])
+        objectives.append(SquaredUnderdose(structure=name, dose_gy=aim_gy, weight=_COLDEST_WEIGHT))
         higher = [other for other, other_dose in targets[:index] if other_dose > dose_gy]
         region = " - ".join([as_term(name), *(f"{as_term(other)}+{_PENUMBRA_MM}mm" for other in higher)])
         weight = _HOT_WEIGHT if not higher else 0.6 * _HOT_WEIGHT
@@ -129,7 +146,20 @@ def _targets(targets: Sequence[tuple[str, float]], goals: Sequence[Goal]) -> lis
             # within the penumbra the dose may rise to the higher level, no further
             above_gy = next(other_dose for other, other_dose in reversed(targets[:index]) if other in higher)
             objectives.append(SquaredOverdose(structure=name, dose_gy=1.04 * above_gy, weight=weight))
+            objectives += [
+                replace(limited, dose_gy=max(limited.dose_gy, 1.03 * dose_gy), weight=_BORDER_WEIGHT)
+                for goal in goals
+                if goal.structure == name and goal.is_upper
+                if isinstance(limited := _organ(goal, targets[0][1], volumes_cc.get(name)), MaxDvh)
+            ]
     return objectives
+
+
+def _is_on_coldest(goal: Goal) -> bool:
+    """Whether a goal is a lower bound on (nearly) the whole target: D98 %, D99 %, minimum."""
+    metric = goal.metric
+    at_percent = metric.at if metric.kind is MetricKind.DOSE_AT_VOLUME and metric.at_unit == "%" else 0.0
+    return not goal.is_upper and (metric.kind is MetricKind.MIN or at_percent >= _COLDEST_PERCENT)
 
 
 def _dose_of(goal: Goal, highest_gy: float) -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imrt_core.dose import BeamDose
 from imrt_core.evaluate import DVH, GoalResult
 from imrt_core.patient import Plan, ProtocolError, Volume
@@ -69,7 +72,7 @@ class PlanSettings:
     levels: int = 12
     refine_segments: bool = True
     dose_rate_mu_per_min: float = 300.0
-    smoothness: float = 3000.0
+    smoothness: float = 10000.0
     peak_fluence: float = 8.0
     max_iterations: int = 100
     corrections: int = 1
@@ -125,6 +128,22 @@ class Conflict:
 
 
 @dataclass(frozen=True, eq=False)
+class FluenceOptimum:
+    """Dose that the last optimisation was content with, before its fluence was turned into leaf positions.
+
+    Parameters
+    ----------
+    points_lps : ndarray, shape (n, 3)
+        Voxel centres of the optimisation, mm.
+    course_dose_gy : ndarray, shape (n,)
+        ``A·w`` with the correction of the round, with the plan's ``scale`` and the background.
+    """
+
+    points_lps: NDArray[np.float64]
+    course_dose_gy: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class PlanResult:
     """A deliverable plan with its dose and how it was judged.
 
@@ -165,6 +184,8 @@ class PlanResult:
     conflicts : tuple of Conflict
         Where the plan is not feasible: hard goals that cannot hold with the targets covered, and what stands against
         them.
+    optimum : FluenceOptimum or None
+        What the leaves should deliver, to compare with what they do.
     """
 
     plan: Plan
@@ -185,3 +206,4 @@ class PlanResult:
     beams: tuple[BeamDose, ...] = ()
     warnings: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    optimum: FluenceOptimum | None = None

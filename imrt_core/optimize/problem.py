@@ -12,7 +12,7 @@ from imrt_core.patient import Grid, StructureError, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 
 from .objectives import Objective
-from .regions import Regions
+from .regions import Regions, first_structure
 from .voxels import VoxelSet
 
 #: Voxels with less than this share of a structure say nothing about it.
@@ -142,7 +142,7 @@ def select_voxels(regions: Regions, names: Sequence[str], *, stride: int = 2) ->
     fractions = {name: regions.fraction(name) for name in dict.fromkeys(names)}
     special = np.zeros(grid.shape, dtype=bool)
     for name, fraction in fractions.items():
-        if name in regions.structures.names and regions.structures[name].interpreted_type.upper() != "EXTERNAL":
+        if _is_part_of_structure(name, regions.structures):
             special |= fraction > _LEAST_FRACTION
     distance = regions.nearest_target_mm()
     if not np.any(distance == 0):
@@ -173,3 +173,9 @@ def select_voxels(regions: Regions, names: Sequence[str], *, stride: int = 2) ->
             )
         sets[name] = VoxelSet(rows, share[rows])
     return PlanningVoxels(grid, indices, sets)
+
+
+def _is_part_of_structure(region: str, structures: StructureSet) -> bool:
+    """Whether a region is a structure or what others leave of it, the body's own outline excepted."""
+    first = first_structure(region, structures.names)
+    return first is not None and structures[first].interpreted_type.upper() != "EXTERNAL"

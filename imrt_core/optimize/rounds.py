@@ -22,7 +22,7 @@ from .conflicts import conflicts
 from .delivery import PlanIdentity, SequencedBeam, assemble_plan, delivered_weights, sequence_beams
 from .from_goals import limits_from_goals
 from .judge import Judge, Judgement
-from .plan_types import Conflict, PlanProgress, PlanResult, PlanSettings
+from .plan_types import Conflict, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .priorities import objective_levels, optimize_by_priority
 from .refine import refined_segments
 from .sequencing import Technique
@@ -185,7 +185,8 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         with watch.stage("final_dose"):
             forward = session.dose(plan, case.dose_grid, keep_beams=True)
             verdict = judge.judge(forward.fraction_dose_gy)
-        result = _result(session, fields, fluence, forward, verdict, iterations, watch)
+        optimum = _optimum(session, fluence.weights, offset, verdict.scale)
+        result = _result(session, fields, fluence, forward, verdict, optimum, iterations, watch)
         rank = rank_of(result)
         if best is None or rank > best[0]:
             best = (rank, result)
@@ -223,6 +224,7 @@ def _result(
     fluence: FluenceResult,
     forward: PlanDose,
     verdict: Judgement,
+    optimum: FluenceOptimum,
     iterations: int,
     watch: StageWatch,
 ) -> PlanResult:
@@ -244,7 +246,17 @@ def _result(
         stage_seconds=watch.seconds,
         beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
         warnings=forward.warnings,
+        optimum=optimum,
     )
+
+
+def _optimum(
+    session: PlanningSession, weights: NDArray[np.float64], offset_gy: NDArray[np.float64], scale: float
+) -> FluenceOptimum:
+    """Return what the fluence gives with the correction of its round, normalised as the plan is."""
+    case, background = session.case, session.case.background_gy
+    dose = offset_gy - background + session.judge.fractions * case.matrix.dose(weights)
+    return FluenceOptimum(case.voxels.points_lps, background + scale * dose)
 
 
 def _conflicts(

@@ -12,7 +12,8 @@ from imrt_core.evaluate import dvh
 from imrt_core.machine import load_machine
 from imrt_core.optimize import BeamDirection, PlanProgress, PlanResult, PlanSettings, Technique, make_plan, reoptimise
 from imrt_core.patient import Goal, PlanError, ProtocolError, StructureSet, Volume
-from tests.optimize.cases import c_shape_patient
+from imrt_core.patient.contours import mask_from_structure
+from tests.optimize.cases import GRID, c_shape_patient
 
 MACHINE = load_machine("generic_6mv")
 SETTINGS = PlanSettings(optimisation_grid_mm=6.0, dose_grid_mm=5.0, max_iterations=60, control_points=40, corrections=1)
@@ -55,6 +56,19 @@ def test_the_deliverable_plan_meets_its_goals(planned: tuple[PlanResult, list[Pl
     core = result.dvhs["Core"].metric("D0.03cc[Gy]")
     assert core <= 42.0
     assert result.dvhs["PTV50"].metric("D50%[Gy]") < 55.0
+
+
+def test_the_leaves_deliver_what_was_optimised(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    result, _ = planned
+    optimum = result.optimum
+    assert optimum is not None
+    delivered = result.course_dose_gy.sample(optimum.points_lps, outside=0.0)
+    _, structures = c_shape_patient()
+    for name in ("PTV50", "Core"):
+        mask = mask_from_structure(structures[name], GRID)
+        inside = mask.sample(optimum.points_lps, order=0, outside=0.0) > 0.5
+        # 2 % of the prescription
+        assert delivered[inside].mean() == pytest.approx(optimum.course_dose_gy[inside].mean(), abs=1.0)
 
 
 def test_the_stated_dose_is_that_of_the_plan(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
@@ -183,8 +197,10 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
     assert day.plan.sop_instance_uid == "1.2.3.4.6"
 
 
-def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
-    """For the objective that a cold start reaches after all of its 60, on the patient who lost 8 mm."""
+def test_a_warm_start_is_near_the_end_in_a_tenth_of_the_iterations(
+    planned: tuple[PlanResult, list[PlanProgress]],
+) -> None:
+    """Within 10 % of the objective that a cold start stops at, on the patient who lost 8 mm."""
     thinner, _ = _thinner()
     objectives: dict[str, list[float]] = {"warm": [], "cold": []}
     for start, found in objectives.items():
@@ -196,10 +212,11 @@ def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult,
             progress=progress.append,
         )
         found += [p.objective for p in progress if p.stage == "optimise" and p.round == 0 and p.iteration > 0]
-    reached = np.flatnonzero(np.array(objectives["warm"]) <= objectives["cold"][-1])
-    assert len(objectives["cold"]) == SETTINGS.max_iterations
-    assert len(reached)
-    assert reached[0] + 1 <= SETTINGS.max_iterations // 10
+    near = 1.1 * objectives["cold"][-1]
+    warm, cold = (int(np.argmax(np.array(objectives[start]) <= near)) + 1 for start in ("warm", "cold"))
+    assert objectives["warm"][warm - 1] <= near
+    assert warm <= len(objectives["cold"]) / 10
+    assert cold >= 5 * warm
 
 
 def test_a_replan_counts_the_dose_delivered_so_far(planned: tuple[PlanResult, list[PlanProgress]]) -> None:

@@ -129,3 +129,10 @@ def test_the_grid_covers_structures_and_the_outline() -> None:
 )
 def test_a_region_is_there_if_all_its_structures_are(expression: str, there: bool) -> None:
     assert is_region_of(expression, ("PTV50", "Core", "A - B")) is there
+
+
+def test_organs_that_objectives_name_in_part_are_never_sampled(regions: Regions) -> None:
+    voxels = select_voxels(regions, ["PTV50", "Core - PTV50", "NormalTissue"])
+    core = np.flatnonzero((regions.fraction("Core") > 0.05).ravel())
+    assert set(core) <= set(voxels.indices)
+    assert np.isclose(voxels.sets["Core - PTV50"].volume_weights.sum(), 1.0)
