@@ -70,7 +70,8 @@ class FluenceResult:
     kkt_residual : float
         Largest component of the projected gradient in scaled variables, relative to the objective: 0 at a minimum.
     history : tuple of float
-        Objective at every iteration, limits' terms included.
+        Objective at every iteration, limits' terms included; of the rows worked with, so that it may lie below that
+        of all rows until they are looked at again. ``objective`` is of all rows.
     seconds : float
         Wall time.
     """
