@@ -50,6 +50,7 @@ BENCHMARKS = (
     Benchmark("breast", ("{data}/dicom_breast_imrt", "--plot", "docs/breast.svg")),
     Benchmark("forward", ("{data}/tg119_matrad/tg119.npz",)),
     Benchmark("influence", ("--grid-mm", "5", "3")),
+    Benchmark("fluence", ("--plot", "docs/fluence.svg")),
     Benchmark("influence_growth", ("--data", "{data}", "--plot", "docs/influence_growth.svg")),
 )
 

@@ -183,6 +183,42 @@ def _influence(result: dict[str, Any]) -> str:
     return _rows(head, rows) + f"\nStorage `{storage}`, {threads} threads; memory read at {bandwidth:.1f} GB/s.\n"
 
 
+def _fluence(result: dict[str, Any]) -> str:
+    names = {"ours": "ours", "pyradplan": "pyRadPlan 0.5.0", "scipy": "scipy L-BFGS-B", "ipopt": "IPOPT"}
+    rows = []
+    for name, figures in {"ours": result["ours"], **result["peers"]}.items():
+        if figures is None:
+            rows.append([names[name], "not run", "", "", "", "", result["not_run"][name].splitlines()[-1]])
+            continue
+        reached = figures["seconds_to_peer_objective"]
+        cpu = figures.get("cpu_seconds_to_peer_objective")
+        rows.append(
+            [
+                names[name],
+                f"{figures['iterations']}",
+                f"{figures['objective']:.2f}",
+                f"{figures['seconds']:.1f}",
+                f"{figures['cpu_seconds']:.1f}",
+                "never" if reached is None else f"{reached:.1f}",
+                "" if cpu is None else f"{cpu:.1f}",
+            ]
+        )
+    head = ["solver", "iterations", "objective", "s", "CPU s", "s to the peer's objective", "CPU s to it"]
+    ours = result["ours"]
+    ratios = (
+        "The peer's objective is not reached."
+        if result["ratio"] is None
+        else f"Time to the peer's objective 1/{1 / result['ratio']:.1f} of the peer's, CPU time "
+        f"1/{1 / result['cpu_ratio']:.1f} ({ours['iterations_to_peer_objective']} iterations)."
+    )
+    return _rows(head, rows) + (
+        f"\n{ratios} Ours: {ours['threads']} threads, compilation {ours['compile_seconds']:.0f} s apart, KKT residual "
+        f"at the end {ours['kkt_residual']:.0e}. The peer's objective is reproduced from its weights within "
+        f"{result['objective_reproduced_within']:.0e}. Load average before and after our run: "
+        f"{' and '.join(f'{load:g}' for load in result['load_average'])}.\n"
+    )
+
+
 def _monte_carlo(result: dict[str, Any]) -> str:
     rows = [
         [
@@ -311,6 +347,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "conformal": _conformal,
     "daily": _daily,
     "eclipse_ent": _eclipse_ent,
+    "fluence": _fluence,
     "influence": _influence,
     "monaco": _monaco,
     "monte_carlo": _monte_carlo,

@@ -13,6 +13,7 @@ from .beam_angles import AngleProgress, AngleSearch, AngleSelection, select_angl
 from .conformal import make_conformal_plan
 from .constraints import DoseLimit, LimitKind
 from .fluence_map import FluenceMap, delivered_fluence
+from .fluence_result import FluenceProgress, FluenceResult
 from .from_goals import limits_from_goals, objectives_from_goals
 from .objective_bound import ObjectiveBound
 from .plan_types import BeamDirection, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
@@ -21,7 +22,7 @@ from .priorities import PrioritisedResult, objective_levels, optimize_by_priorit
 from .reoptimise import reoptimise
 from .sequencing import LeafSequence, Technique, sequence
 from .smoothness import FluenceSmoothness
-from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
+from .solver import equal_weights, optimize_fluence
 from .tiers import Tier, TieredPlan, TierResult, reoptimise_in_tiers
 from .voxels import VoxelSet
 from .warm_start import beam_fluence, warm_start_weights

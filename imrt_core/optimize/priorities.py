@@ -22,11 +22,12 @@ from numpy.typing import ArrayLike
 from imrt_core.patient import Goal, ProtocolError
 
 from .constraints import DoseLimit
+from .fluence_result import FluenceProgress, FluenceResult
 from .objective_bound import ObjectiveBound
 from .objectives import Objective
 from .regions import first_structure
 from .smoothness import FluenceSmoothness
-from .solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
+from .solver import equal_weights, optimize_fluence
 from .voxels import VoxelSet
 
 #: A level may become worse by this share, and by a root mean square of this much, for the levels below.

@@ -19,8 +19,9 @@ from imrt_core.patient import Beam, Plan, PlanError
 
 from .case import PlanningCase
 from .constraints import DoseLimit
+from .fluence_result import FluenceResult
 from .objectives import Objective
-from .solver import FluenceResult, optimize_fluence
+from .solver import optimize_fluence
 from .warm_start import fluence_of_beams
 
 #: Groups per beam: one factor for about a sixth of its MU.

@@ -20,13 +20,14 @@ from imrt_core.patient.contours import structure_volume_cc
 from .case import PlanningCase
 from .conflicts import conflicts
 from .delivery import PlanIdentity, SequencedBeam, assemble_plan, delivered_weights, sequence_beams
+from .fluence_result import FluenceProgress, FluenceResult
 from .from_goals import limits_from_goals
 from .judge import Judge, Judgement
 from .plan_types import Conflict, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .priorities import objective_levels, optimize_by_priority
 from .refine import refined_segments
 from .sequencing import Technique
-from .solver import FluenceProgress, FluenceResult, equal_weights
+from .solver import equal_weights
 from .tighten import Aims, tightened_aims, tightened_limits
 
 #: Extra rounds while a hard goal is violated, and where other goals are just missed.

@@ -22,6 +22,7 @@ from .objective_bound import BoundMultiplier, ObjectiveBound
 from .objectives.base import FloatArray, Objective
 from .smoothness import FluenceSmoothness
 from .voxels import VoxelSet, as_voxel_sets
+from .working_rows import WorkingRows, every_row, is_outdated, needed_rows, rows_that_matter
 
 #: The penalty of a hard limit starts at this multiple of the largest objective weight.
 _PENALTY_START = 10.0
@@ -29,7 +30,10 @@ _PENALTY_START = 10.0
 
 @dataclass(eq=False)
 class ScaledProblem:
-    """Variables are x = weights / scale."""
+    """Variables are x = weights / scale.
+
+    ``working`` holds what an evaluation computes: every row, or after :meth:`work_with` those that matter.
+    """
 
     matrix: DoseMatrix
     objectives: Sequence[Objective]
@@ -41,6 +45,7 @@ class ScaledProblem:
     reference_weight: float
     scale: FloatArray
     maximum: FloatArray
+    working: WorkingRows
     evaluations: int = 0
     latest_violation_gy: float = 0.0
 
@@ -50,32 +55,62 @@ class ScaledProblem:
         return dose * self.course_gy_per_matrix_gy + self.offset_gy
 
     def penalty(self, dose: FloatArray) -> tuple[float, FloatArray]:
-        """Objectives and limits as a function of dose, with the derivative for every row."""
+        """Objectives and limits as a function of the dose of every row, with the derivative for every row."""
+        return self._penalty(dose, every_row(self.matrix, self.objectives, self.limits, self.voxel_sets))
+
+    def _penalty(self, dose: FloatArray, rows: WorkingRows) -> tuple[float, FloatArray]:
         total, slope = 0.0, np.zeros(dose.size)
-        for objective in self.objectives:
-            voxels = self.voxel_sets[objective.structure]
-            value, gradient = objective.value_and_gradient(dose[voxels.rows], voxels.volume_weights)
+        for objective, members in zip(self.objectives, rows.objectives, strict=True):
+            value, gradient = objective.value_and_gradient(dose[members.rows], members.volume_weights)
             total += value
-            slope[voxels.rows] += gradient
-        for limit in self.limits:
-            value, gradient = limit.value_and_gradient(dose[limit.voxels.rows])
+            slope[members.rows] += gradient
+        for limit, own in zip(self.limits, rows.limits, strict=True):
+            value, gradient = limit.value_and_gradient(dose[own])
             total += value
-            slope[limit.voxels.rows] += gradient
+            slope[own] += gradient
         return total, slope
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray]:
-        """Value and gradient in scaled variables."""
+        """Value and gradient in scaled variables, of the working rows."""
         self.evaluations += 1
         weights = x * self.scale
-        dose = self.dose(weights)
-        self.latest_violation_gy = self.worst_violation_gy(dose)
-        total, slope = self.penalty(dose)
-        gradient = self.matrix.backproject(slope).astype(np.float64) * self.course_gy_per_matrix_gy
+        dose = self.working.matrix.dose(weights).astype(np.float64) * self.course_gy_per_matrix_gy
+        dose += self.offset_gy if self.working.chosen is None else self.offset_gy[self.working.chosen]
+        self.latest_violation_gy = max(
+            (limit.violation_gy(dose[own]) for limit, own in zip(self.limits, self.working.limits, strict=True)),
+            default=0.0,
+        )
+        return self._from_dose(weights, dose, self.working)
+
+    def evaluate_every_row(self, weights: FloatArray, dose: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient in scaled variables, given the course dose of every row."""
+        return self._from_dose(weights, dose, every_row(self.matrix, self.objectives, self.limits, self.voxel_sets))
+
+    def _from_dose(self, weights: FloatArray, dose: FloatArray, rows: WorkingRows) -> tuple[float, FloatArray]:
+        total, slope = self._penalty(dose, rows)
+        gradient = rows.matrix.backproject(slope).astype(np.float64) * self.course_gy_per_matrix_gy
         if self.smoothness is not None:
             value, rough = self.smoothness.value_and_gradient(weights, reference=self.reference_weight)
             total += value
             gradient += rough
         return total, gradient * self.scale
+
+    def work_with(self, dose: FloatArray) -> None:
+        """Choose the working rows by the present course dose of every row."""
+        self.working = rows_that_matter(self.working, dose, self.matrix, self.objectives, self.limits, self.voxel_sets)
+
+    def misses_rows(self, dose: FloatArray) -> bool:
+        """Whether a row that was left out contributes at this course dose of every row."""
+        if self.working.chosen is None:
+            return False
+        contributes = needed_rows(dose, self.objectives, self.limits, self.voxel_sets, share=1.0)
+        contributes[self.working.chosen] = False
+        return bool(contributes.any())
+
+    def should_choose_anew(self, dose: FloatArray) -> bool:
+        """Whether rows are missing, or many of the working rows no longer matter."""
+        outdated = is_outdated(self.working, dose, self.objectives, self.limits, self.voxel_sets)
+        return outdated or self.misses_rows(dose)
 
     def worst_violation_gy(self, dose: FloatArray) -> float:
         """Largest violation of a hard limit, Gy."""
@@ -104,22 +139,24 @@ def scaled_problem(
             "dose offset and scale must be finite, the scale positive", found=f"scale {course_gy_per_matrix_gy}"
         )
     penalty = _PENALTY_START * max(objective.weight for objective in objectives)
+    multipliers = [
+        BoundMultiplier(limit, voxel_sets)
+        if isinstance(limit, ObjectiveBound)
+        else Multipliers(limit, voxel_sets[limit.structure], penalty)
+        for limit in limits
+    ]
     return ScaledProblem(
         matrix=dose_matrix,
         objectives=objectives,
         voxel_sets=voxel_sets,
-        limits=[
-            BoundMultiplier(limit, voxel_sets)
-            if isinstance(limit, ObjectiveBound)
-            else Multipliers(limit, voxel_sets[limit.structure], penalty)
-            for limit in limits
-        ],
+        limits=multipliers,
         course_gy_per_matrix_gy=course_gy_per_matrix_gy,
         offset_gy=offset,
         smoothness=smoothness,
         reference_weight=1.0,
         scale=np.ones(column_count),
         maximum=_upper_bounds(maximum_weights, column_count),
+        working=every_row(dose_matrix, objectives, multipliers, voxel_sets),
     )
 
 
@@ -184,11 +221,11 @@ def column_scale(problem: ScaledProblem, weights: FloatArray) -> FloatArray:
     The diagonal of the Hessian would need the squares of the matrix; the product of Aᵀ with the curvature of the
     penalty (volume weight × weight, summed over objectives) needs ``backproject`` only and orders the columns alike.
     """
-    curvature = np.zeros(problem.matrix.shape[0])
-    for item in problem.objectives:
-        voxels = problem.voxel_sets[item.structure]
-        curvature[voxels.rows] += item.weight * voxels.volume_weights
-    response = problem.matrix.backproject(curvature).astype(np.float64)
+    rows = problem.working
+    curvature = np.zeros(rows.matrix.shape[0])
+    for objective, members in zip(problem.objectives, rows.objectives, strict=True):
+        curvature[members.rows] += objective.weight * members.volume_weights
+    response = rows.matrix.backproject(curvature).astype(np.float64)
     typical = float(response.mean())
     # columns that hardly touch anything keep a bounded scale
     relative = np.maximum(response / typical, 0.05)

@@ -13,15 +13,16 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.optimize import Bounds, minimize
 
 from .constraints import DoseLimit
+from .fluence_result import FluenceProgress, FluenceResult
+from .matrix import SelectableMatrix
 from .objective_bound import ObjectiveBound
 from .objectives.base import FloatArray, Objective
 from .scaled_problem import ScaledProblem, best_equal_weights, column_scale, scaled_problem, starting_weights
@@ -30,61 +31,12 @@ from .voxels import VoxelSet
 
 #: Iterations over which the relative decrease of the objective is judged.
 _STALL_WINDOW = 10
+#: After so many iterations of a run the dose of every row is looked at: large steps come first.
+_LOOK_AT_EVERY_ROW = frozenset({10, 30, 60, 120, 240, 480})
 #: The penalty of hard limits grows by this factor whenever an outer iteration does not reduce the violation to a
 #: quarter (Nocedal & Wright, framework 17.3).
 _PENALTY_GROWTH = 5.0
 _ENOUGH_REDUCTION = 0.25
-
-
-@dataclass(frozen=True)
-class FluenceProgress:
-    """State of a running optimisation, for a callback."""
-
-    iteration: int
-    objective: float
-    worst_violation_gy: float
-
-
-@dataclass(frozen=True, eq=False)
-class FluenceResult:
-    """What the optimiser found.
-
-    Parameters
-    ----------
-    weights : ndarray, shape (bixels,)
-        Fluence per fraction, ≥ 0, in the unit of the matrix's columns (MU).
-    course_dose_gy : ndarray, shape (voxels,)
-        Course dose of every row, offset included.
-    objective : float
-        Sum of the objectives and the smoothness term, limits not included.
-    terms : tuple of (str, float)
-        Value of each objective, in order, then of the smoothness.
-    violations : tuple of (DoseLimit or ObjectiveBound, float)
-        Each hard limit with its violation in Gy at these voxels.
-    feasible : bool
-        Whether every violation is within the tolerance.
-    iterations, evaluations, outer_iterations : int
-        Quasi-Newton iterations, evaluations of the objective, and rounds of the augmented Lagrangian.
-    kkt_residual : float
-        Largest component of the projected gradient in scaled variables, relative to the objective: 0 at a minimum.
-    history : tuple of float
-        Objective at every iteration, limits' terms included.
-    seconds : float
-        Wall time.
-    """
-
-    weights: NDArray[np.float64]
-    course_dose_gy: NDArray[np.float64]
-    objective: float
-    terms: tuple[tuple[str, float], ...]
-    violations: tuple[tuple[DoseLimit | ObjectiveBound, float], ...]
-    feasible: bool
-    iterations: int
-    evaluations: int
-    outer_iterations: int
-    kkt_residual: float
-    history: tuple[float, ...]
-    seconds: float
 
 
 def optimize_fluence(
@@ -162,6 +114,8 @@ def optimize_fluence(
     weights = starting_weights(problem, initial_weights)
     weights = np.minimum(weights, problem.maximum)
     problem.reference_weight = max(float(weights.mean()), np.finfo(float).tiny)
+    if isinstance(problem.matrix, SelectableMatrix):
+        problem.work_with(problem.dose(weights))
     problem.scale = column_scale(problem, weights)
     weights, history, outer = _augmented_lagrangian(
         problem,
@@ -221,7 +175,7 @@ def _augmented_lagrangian(
             limit.choose_exempt(dose[limit.voxels.rows])
         # multipliers are only as good as the inner solution: later rounds are solved more exactly
         inner_tolerance = tolerance * 0.3 ** (outer - 1)
-        weights = _quasi_newton(problem, weights, history, max_iterations - len(history), inner_tolerance, progress)
+        weights = _with_rows_that_matter(problem, weights, history, max_iterations, inner_tolerance, progress)
         dose = problem.dose(weights)
         violation = problem.worst_violation_gy(dose)
         if violation <= violation_tolerance_gy or len(history) >= max_iterations:
@@ -234,6 +188,25 @@ def _augmented_lagrangian(
     return weights, history, max_outer_iterations
 
 
+def _with_rows_that_matter(
+    problem: ScaledProblem,
+    weights: FloatArray,
+    history: list[float],
+    max_iterations: int,
+    tolerance: float,
+    progress: Callable[[FluenceProgress], None] | None,
+) -> FloatArray:
+    """Quasi-Newton runs until one ends without a contribution of rows that it left out; appends to ``history``."""
+    while True:
+        weights = _quasi_newton(problem, weights, history, max_iterations - len(history), tolerance, progress)
+        if problem.working.chosen is None:
+            return weights
+        dose = problem.dose(weights)
+        if len(history) >= max_iterations or not problem.should_choose_anew(dose):
+            return weights
+        problem.work_with(dose)
+
+
 def _quasi_newton(
     problem: ScaledProblem,
     weights: FloatArray,
@@ -242,7 +215,7 @@ def _quasi_newton(
     tolerance: float,
     progress: Callable[[FluenceProgress], None] | None,
 ) -> FloatArray:
-    """One L-BFGS-B run; appends to ``history``."""
+    """One L-BFGS-B run; appends to ``history``. Ends early where a row that was left out contributes."""
     first = len(history)
 
     def after_iteration(intermediate_result: Any) -> None:
@@ -250,9 +223,14 @@ def _quasi_newton(
         history.append(value)
         if progress is not None:
             progress(FluenceProgress(len(history), value, problem.latest_violation_gy))
-        if len(history) - first > _STALL_WINDOW:
+        done = len(history) - first
+        if done > _STALL_WINDOW:
             earlier = history[-1 - _STALL_WINDOW]
             if earlier - value <= tolerance * max(abs(value), np.finfo(float).tiny):
+                raise StopIteration
+        if done in _LOOK_AT_EVERY_ROW and problem.working.chosen is not None:
+            dose = problem.dose(np.asarray(intermediate_result.x, dtype=np.float64) * problem.scale)
+            if problem.should_choose_anew(dose):
                 raise StopIteration
 
     found = minimize(
@@ -275,12 +253,12 @@ def _result(
     violation_tolerance_gy: float,
     seconds: float,
 ) -> FluenceResult:
-    total, gradient = problem.evaluate(weights / problem.scale)
+    dose = problem.dose(weights)
+    total, gradient = problem.evaluate_every_row(weights, dose)
     x = weights / problem.scale
     residual = float(np.max(np.abs(x - np.clip(x - gradient, 0.0, problem.maximum / problem.scale)))) / max(
         abs(total), np.finfo(float).tiny
     )
-    dose = problem.dose(weights)
     terms = []
     for objective in problem.objectives:
         voxels = problem.voxel_sets[objective.structure]

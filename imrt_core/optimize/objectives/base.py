@@ -17,7 +17,8 @@ class Objective(Protocol):
     """A penalty on one structure's dose; the optimiser minimises the sum over all objectives.
 
     Every objective is a frozen dataclass whose fields are its declared parameters; protocols name it by its ``kind``.
-    Doses are course Gy.
+    Doses are course Gy. One that says nothing of voxels up to a dose may tell it as ``silent_below_gy``: the optimiser
+    then leaves out voxels far below.
     """
 
     kind: ClassVar[str]

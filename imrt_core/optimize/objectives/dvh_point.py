@@ -69,6 +69,11 @@ class MaxDvh:
     def __post_init__(self) -> None:
         _check(self.structure, self.dose_gy, self.volume_percent, self.weight)
 
+    @property
+    def silent_below_gy(self) -> float:
+        """Voxels up to this dose contribute neither value nor gradient."""
+        return self.dose_gy
+
     def value_and_gradient(self, dose_gy: FloatArray, volume_weights: FloatArray) -> tuple[float, FloatArray]:
         """Return value and gradient; see :class:`~imrt_core.optimize.objectives.base.Objective`."""
         bound = bound_volume(dose_gy, volume_weights, self.volume_percent / 100.0, hottest=True)

@@ -39,6 +39,11 @@ class SquaredOverdose:
         require_dose(self.dose_gy, where=f"SquaredOverdose of {self.structure}")
         require_positive("weight", self.weight, where=f"SquaredOverdose of {self.structure}")
 
+    @property
+    def silent_below_gy(self) -> float:
+        """Voxels up to this dose contribute neither value nor gradient."""
+        return self.dose_gy
+
     def value_and_gradient(self, dose_gy: FloatArray, volume_weights: FloatArray) -> tuple[float, FloatArray]:
         """Return value and gradient; see :class:`~imrt_core.optimize.objectives.base.Objective`."""
         excess = np.maximum(dose_gy - self.dose_gy, 0.0)
