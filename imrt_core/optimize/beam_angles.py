@@ -1,11 +1,12 @@
 """Choosing gantry angles: beams are exchanged one by one while a coarse fluence optimisation gets better.
 
-All candidates get an influence matrix on a coarse grid with large bixels. From the equidistant arrangement every beam
-in turn is tried at angles beside its own, and at its own; each try is a short fluence optimisation that begins with
-the other beams' fluence so far and an even one for the beam in question, so that no place wins by its iterations. What
-comes out is compared with the start once more, both from equal fluence, and the start is kept unless it is worse. The
-surrogate has no leaves, no collapsed cone, no hard limits (:mod:`imrt_core.optimize.from_goals` gives every hard goal
-an objective too). The search is local, as in [1]_; it does not promise the best arrangement.
+All candidates get an influence matrix on a coarse grid with large bixels. The equidistant arrangement is turned as a
+whole; then every beam in turn is tried at angles beside its own, and at its own. Each try is a short fluence
+optimisation that begins with the other beams' fluence so far and an even one for the beam in question, so that no
+place wins by its iterations. What comes out is compared with the start once more, both from equal fluence, and the
+start is kept unless it is worse. The surrogate has no leaves, no collapsed cone and no hard limits
+(:mod:`imrt_core.optimize.from_goals` gives every hard goal an objective too). The search is local, as in [1]_; it does
+not promise the best arrangement.
 
 References
 ----------
@@ -181,6 +182,17 @@ def select_angles(
     best = surrogate.optimised(first, {}, search.iterations)
     tries, timed_out = 1, False
 
+    def report() -> None:
+        if progress is not None:
+            progress(AngleProgress(tries, tuple(angles[b] for b in best.beams), best.objective))
+
+    for turned in _turned(first, angles, search.step_deg):
+        if timed_out := perf_counter() - began > search.time_limit_s:
+            break
+        best = min(best, surrogate.optimised(turned, {}, search.iterations), key=lambda one: one.objective)
+        tries += 1
+        report()
+
     def allowed(place: int, others: Sequence[int]) -> bool:
         return all(angle_between(angles[place], angles[other]) >= search.apart_deg for other in others)
 
@@ -197,8 +209,7 @@ def select_angles(
                 beams = tuple(place if n == slot else b for n, b in enumerate(best.beams))
                 found.append(surrogate.optimised(beams, kept, search.iterations))
                 tries += 1
-                if progress is not None:
-                    progress(AngleProgress(tries, tuple(angles[b] for b in best.beams), best.objective))
+                report()
             better = min(found, key=lambda one: one.objective)  # the first of equals: where it was
             changed |= better.beams != best.beams
             best = better
@@ -282,6 +293,17 @@ def _candidates(
         and obstacles.is_free(float(angle), start.table_deg)
     ]
     return tuple(sorted([*beams, *free], key=lambda beam: beam.gantry_deg))
+
+
+def _turned(first: tuple[int, ...], angles: Sequence[float], step_deg: float) -> list[tuple[int, ...]]:
+    """Return the whole arrangement turned by every step up to its even spacing, on the nearest candidates."""
+    found = []
+    for turn in np.arange(step_deg, 360.0 / len(first) - 1e-6, step_deg):
+        wishes = [angles[beam] + turn for beam in first]
+        places = tuple(min(range(len(angles)), key=lambda n: angle_between(angles[n], w)) for w in wishes)
+        if len(set(places)) == len(places):
+            found.append(places)
+    return found
 
 
 def _beside(here: int, angles: Sequence[float], search: AngleSearch) -> list[int]:
