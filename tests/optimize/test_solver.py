@@ -7,10 +7,10 @@ import pytest
 from scipy import sparse
 from scipy.optimize import nnls
 
+from imrt_core.optimize import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
 from imrt_core.optimize.constraints import DoseLimit, LimitKind
 from imrt_core.optimize.objectives import MeanDose, SquaredDeviation, SquaredOverdose, SquaredUnderdose
 from imrt_core.optimize.smoothness import FluenceSmoothness
-from imrt_core.optimize.solver import FluenceProgress, FluenceResult, equal_weights, optimize_fluence
 from imrt_core.optimize.voxels import VoxelSet
 from imrt_core.patient import GeometryError, ProtocolError, StructureError
 from tests.naive_optimize import finite_difference_gradient, toy_matrix
