@@ -25,12 +25,11 @@ from imrt_core.machine.density import AIR
 from imrt_core.patient import Contour, Goal, Grid, InputRefusedError, Structure, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure, structure_from_mask
 
-#: Contours lie on planes 2.5 mm apart, drawn on pixels of 1 mm.
-SLICE_MM, PIXEL_MM = 2.5, 1.0
+from .tg119_shapes import SLICE_MM, DrawnRegion
+
 _VOXEL_MM = 2.5
-#: Half length of the phantoms, and half extent of the region that holds structures (x, y, z).
+#: Half length of the phantoms.
 _HALF_LENGTH_MM = 100.0
-_REGION_MM = (80.0, 75.0, 70.0)
 #: Equidistant beams from anterior: nine by 40°, or seven by 50° (the last gap is 60°).
 NINE_BEAMS = tuple(40.0 * n for n in range(9))
 SEVEN_BEAMS = tuple(50.0 * n for n in range(7))
@@ -88,58 +87,6 @@ def tg119_case(name: str) -> Tg119Case:
     if name not in _BUILDERS:
         raise InputRefusedError("unknown TG-119 case", found=name, expected=", ".join(CASES))
     return _BUILDERS[name]()
-
-
-def _region() -> Grid:
-    half = np.array(_REGION_MM)
-    spacing = np.array([PIXEL_MM, PIXEL_MM, SLICE_MM])
-    size = np.rint(2 * half / spacing).astype(int)
-    origin = -half + spacing / 2
-    return Grid(
-        (int(size[2]), int(size[1]), int(size[0])),
-        (PIXEL_MM, PIXEL_MM, SLICE_MM),
-        (float(origin[0]), float(origin[1]), float(origin[2])),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Canvas:
-    """Levels (mm, negative inside) on the region; slices are all in or all out, edges in the plane are sub-pixel."""
-
-    grid: Grid
-    x: Array
-    y: Array
-    z: Array
-
-    @classmethod
-    def fresh(cls) -> _Canvas:
-        grid = _region()
-        points = grid.voxel_centres_lps()
-        return cls(grid, points[..., 0], points[..., 1], points[..., 2])
-
-    def cylinder(self, radius_mm: float, bottom_mm: float, top_mm: float, *, x: float = 0.0, y: float = 0.0) -> Array:
-        """Along z."""
-        level = np.hypot(self.x - x, self.y - y) - radius_mm
-        return self.between(level, bottom_mm, top_mm)
-
-    def between(self, level: Array, bottom_mm: float, top_mm: float) -> Array:
-        """Cut by two transverse planes, which must lie between slices."""
-        return np.where((self.z > bottom_mm) & (self.z < top_mm), level, np.inf)
-
-    def ellipsoid(self, centre: Sequence[float], semi_mm: Sequence[float]) -> Array:
-        """First-order distance, exact at the surface."""
-        offset = (self.x - centre[0], self.y - centre[1], self.z - centre[2])
-        rho = np.sqrt(sum((o / s) ** 2 for o, s in zip(offset, semi_mm, strict=True)))
-        slope = np.sqrt(sum((o / s**2) ** 2 for o, s in zip(offset[:2], semi_mm[:2], strict=True)))
-        return np.asarray(np.where(slope > 1e-6, rho * (rho - 1.0) / np.maximum(slope, 1e-6), (rho - 1.0) * 1e3))
-
-    def mask(self, level: Array) -> Volume:
-        """Fraction of every pixel inside."""
-        return Volume(np.clip(0.5 - level / PIXEL_MM, 0.0, 1.0).astype(np.float32), self.grid)
-
-    def structure(self, name: str, level: Array, kind: str = "ORGAN") -> Structure:
-        """Draw it."""
-        return structure_from_mask(self.mask(level), name=name, interpreted_type=kind)
 
 
 def _case(
@@ -200,7 +147,7 @@ def _c_shape(*, hard: bool = False) -> Tg119Case:
     The report does not say how far the C reaches around. Here it ends at a coronal plane 5 mm behind the axis, as in
     the CT that matRad and pyRadPlan distribute as TG-119.
     """
-    canvas = _Canvas.fresh()
+    canvas = DrawnRegion.fresh()
     radius = np.hypot(canvas.x, canvas.y)
     ring = np.maximum.reduce([radius - 37.0, 15.0 - radius, canvas.y - 5.0])
     drawn = (
@@ -221,7 +168,7 @@ def _c_shape(*, hard: bool = False) -> Tg119Case:
 
 def _multi_target() -> Tg119Case:
     """Three cylinders of 4 cm diameter and length, stacked along the axis."""
-    canvas = _Canvas.fresh()
+    canvas = DrawnRegion.fresh()
     drawn = tuple(
         canvas.structure(name, canvas.cylinder(20.0, middle - 20.0, middle + 20.0), "PTV")
         for name, middle in (("Center", 0.0), ("Superior", 40.0), ("Inferior", -40.0))
@@ -252,7 +199,7 @@ def _prostate() -> Tg119Case:
     the middle slice into the PTV (the report: about a third); the rectum is 10 cm long; the bladder lies superior and
     anterior of the prostate with 6 % of it in the PTV: with more than 10 % there, no plan could meet the goals.
     """
-    canvas = _Canvas.fresh()
+    canvas = DrawnRegion.fresh()
     rectum = canvas.cylinder(7.5, -50.0, 50.0, y=19.5)
     prostate = np.maximum(canvas.ellipsoid((0.0, 0.0, 0.0), (20.0, 13.0, 32.5)), -rectum)
     ctv = canvas.mask(prostate)
@@ -288,7 +235,7 @@ def _head_neck() -> Tg119Case:
     Neck an elliptical cylinder of 16 × 13 cm; PTV 6 mm below the skin, 15 mm from the cord, 10 cm long; parotids at its
     superior end, 3 mm beyond its edge.
     """
-    canvas = _Canvas.fresh()
+    canvas = DrawnRegion.fresh()
     semi_x, semi_y, cord_y = 80.0, 65.0, 25.0
     rho = np.hypot(canvas.x / semi_x, canvas.y / semi_y)
     slope = np.hypot(canvas.x / semi_x**2, canvas.y / semi_y**2) / np.maximum(rho, 1e-6)

@@ -64,11 +64,10 @@ def test_the_leaves_deliver_what_was_optimised(planned: tuple[PlanResult, list[P
     assert optimum is not None
     delivered = result.course_dose_gy.sample(optimum.points_lps, outside=0.0)
     _, structures = c_shape_patient()
-    for name in ("PTV50", "Core"):
-        mask = mask_from_structure(structures[name], GRID)
-        inside = mask.sample(optimum.points_lps, order=0, outside=0.0) > 0.5
-        # 2 % of the prescription
-        assert delivered[inside].mean() == pytest.approx(optimum.course_dose_gy[inside].mean(), abs=1.0)
+    # the target alone: in voxels of 6 mm the core, 2 cm wide, is all gradient
+    target = mask_from_structure(structures["PTV50"], GRID).sample(optimum.points_lps, order=0, outside=0.0) > 0.5
+    two_percent_gy = 0.02 * 50.0
+    assert delivered[target].mean() == pytest.approx(optimum.course_dose_gy[target].mean(), abs=two_percent_gy)
 
 
 def test_the_stated_dose_is_that_of_the_plan(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
