@@ -19,8 +19,8 @@ _COVERAGE_PERCENT = 97.0
 _COVERAGE_WEIGHT = 400.0
 _COLD_AIM = 0.99
 _COLD_WEIGHT = 200.0
-#: D98 % and beyond are about so few voxels that they need a weight of their own: 95 % of the prescription (ICRU 83), or
-#: what a goal asks for with a margin.
+#: Goals on D98 % and beyond are about so few voxels that they need a weight of their own: 95 % of the prescription
+#: (ICRU 83) or the goal with a margin. Without such a goal it would cost parotids beside the target 1 Gy for nothing.
 _COLDEST_PERCENT = 97.5
 _COLDEST_SHARE = 0.95
 _COLDEST_AIM = 1.03
@@ -36,7 +36,7 @@ _MEAN_AIM = 0.95
 _SERIAL_AIM = 0.92
 _DVH_AIM = 0.87
 _ORGAN_MARGIN_GY = 1.5
-_MEAN_WEIGHT = 60.0
+_MEAN_WEIGHT = 150.0
 _SERIAL_WEIGHT = 400.0
 _DVH_WEIGHT = 400.0
 #: Where an organ lies partly in a target, the rest of it is aimed lower to make up for that, but not below this share.
@@ -60,7 +60,7 @@ def objectives_from_goals(
 ) -> tuple[Objective, ...]:
     """Return objectives that lead to a plan which meets clinical goals.
 
-    Targets get underdose objectives (the coverage, and apart from it the coldest voxels) and an overdose objective,
+    Targets get underdose objectives (the coverage; where a goal asks for them the coldest voxels) and an overdose one,
     lower dose levels the latter outside the penumbra of the higher ones; organs an objective at each of their goals,
     with a margin, and a pull on their mean that never rests; normal tissue fall-off shells around the targets
     (:func:`imrt_core.optimize.regions.falloff_level_gy`). Mean doses are pursued outside the targets only: a tumour is
@@ -136,8 +136,9 @@ def _targets(
         coldest = [
             _COLDEST_AIM * _dose_of(g, targets[0][1]) for g in goals if g.structure == name and _is_on_coldest(g)
         ]
-        aim_gy = max([_COLDEST_SHARE * dose_gy, *coldest])
-        objectives.append(SquaredUnderdose(structure=name, dose_gy=aim_gy, weight=_COLDEST_WEIGHT))
+        if coldest:
+            aim_gy = max([_COLDEST_SHARE * dose_gy, *coldest])
+            objectives.append(SquaredUnderdose(structure=name, dose_gy=aim_gy, weight=_COLDEST_WEIGHT))
         higher = [other for other, other_dose in targets[:index] if other_dose > dose_gy]
         region = " - ".join([as_term(name), *(f"{as_term(other)}+{_PENUMBRA_MM}mm" for other in higher)])
         weight = _HOT_WEIGHT if not higher else 0.6 * _HOT_WEIGHT

@@ -222,6 +222,9 @@ def column_scale(problem: ScaledProblem, weights: FloatArray) -> FloatArray:
     penalty (volume weight × weight, summed over objectives) needs ``backproject`` only and orders the columns alike.
     """
     rows = problem.working
+    if not any(members.rows.size for members in rows.objectives):
+        # every objective is silent at the start, and hard limits alone keep rows
+        rows = every_row(problem.matrix, problem.objectives, problem.limits, problem.voxel_sets)
     curvature = np.zeros(rows.matrix.shape[0])
     for objective, members in zip(problem.objectives, rows.objectives, strict=True):
         curvature[members.rows] += objective.weight * members.volume_weights

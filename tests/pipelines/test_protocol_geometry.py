@@ -187,7 +187,7 @@ def test_faults_in_made_structures_are_named_when_the_protocol_is_read(structure
 
 
 def test_the_examples_of_the_page_are_valid() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "planning.md").read_text()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "planning_geometry.md").read_text()
     blocks = [yaml.safe_load(text.split("```")[0]) for text in page.split("```yaml")[1:]]
     structures = blocks[0]["structures"]
     drawn = ["CTV63", "PTV56", "Parotid_R", "Air", "Shoulders"]
