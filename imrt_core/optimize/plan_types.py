@@ -72,7 +72,7 @@ class PlanSettings:
     levels: int = 12
     refine_segments: bool = True
     dose_rate_mu_per_min: float = 300.0
-    smoothness: float = 10000.0
+    smoothness: float = 3000.0
     peak_fluence: float = 8.0
     max_iterations: int = 100
     corrections: int = 1

@@ -12,21 +12,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from time import perf_counter
 
-import numpy as np
-
 from imrt_core.evaluate import GoalResult
-from imrt_core.machine import DeliveryLimits, Machine
-from imrt_core.patient import Beam, Goal, Grid, Plan, PlanError, StructureSet, Volume
+from imrt_core.machine import Machine
+from imrt_core.patient import Goal, Grid, Plan, PlanError, StructureSet, Volume
 
 from .constraints import DoseLimit
-from .delivery import DESCRIPTION, RESEARCH_LABEL
+from .delivery import RESEARCH_LABEL
 from .objectives import Objective
 from .plan_types import PlanResult, PlanSettings
 from .planning import fluence_of_plan, planning_session
 from .reoptimise import DAY_SETTINGS, directions_of
-from .reweight import aperture_groups, best_factors, group_doses, lowest_factors, reweighted
+from .reweight_plan import reweighted_plan
 from .rounds import PlanningSession, ProgressCallback, StageWatch, planned_in_rounds, rank_of
-from .sequencing import delivery_seconds
 
 
 class Tier(StrEnum):
@@ -47,19 +44,22 @@ class TierResult:
         How the plan was made.
     seconds : float
         Wall time of this tier; the influence matrix, which all share, is not in it.
-    met, judged : int
-        Goals that its plan meets, of how many.
-    feasible : bool
-        Whether every hard goal holds.
+    met : int or None
+        Goals that its plan meets; None where the plan was given up on an estimate, without a dose of its own.
+    judged : int
+        Number of goals.
+    feasible : bool or None
+        Whether every hard goal holds; None as for ``met``.
     missing : tuple of GoalResult
-        Goals that had to be met and are not.
+        Goals that had to be met and are not. Of a plan that was given up: mean doses that the voxels of the
+        optimisation put clearly beyond their limits.
     """
 
     tier: Tier
     seconds: float
-    met: int
+    met: int | None
     judged: int
-    feasible: bool
+    feasible: bool | None
     missing: tuple[GoalResult, ...]
 
 
@@ -99,6 +99,7 @@ def reoptimise_in_tiers(
     one_day: bool = True,
     tiers: Sequence[Tier] = tuple(Tier),
     required: Collection[Goal] | None = None,
+    scratch_for_soft_goals: bool = False,
     objectives: Sequence[Objective] | None = None,
     limits: Sequence[DoseLimit] | None = None,
     settings: PlanSettings | None = None,
@@ -117,6 +118,9 @@ def reoptimise_in_tiers(
     required : collection of Goal or None
         A tier is good enough when it meets these, and every hard goal; None for all goals. Those that the plan of
         record never met need not be among them.
+    scratch_for_soft_goals : bool
+        From scratch is tried only where the best tier before breaks a hard goal: the problem is nearly convex, so that
+        another start seldom leads to a better plan, and the patient waits. True to try it for any goal.
     red, structures, machine, plan_of_record, goals, prescription_gy, fractions, isocentre_lps, patient_position
         As for :func:`~imrt_core.optimize.reoptimise.reoptimise`.
     one_day, objectives, limits, settings, background_gy, dose_grid, label, plan_uid, progress
@@ -159,9 +163,14 @@ def reoptimise_in_tiers(
     tried: list[TierResult] = []
     best: tuple[tuple[object, ...], Tier, PlanResult] | None = None
     for tier in tiers:
+        if tier is Tier.FROM_SCRATCH and best is not None and best[2].feasible and not scratch_for_soft_goals:
+            continue
         started = perf_counter()
         watch.round = 0
-        result = _tried(tier, session, plan_of_record, watch)
+        result = _tried(tier, session, plan_of_record, must, watch)
+        if not isinstance(result, PlanResult):
+            tried.append(TierResult(tier, perf_counter() - started, None, len(goals), None, result))
+            continue
         missing = tuple(g for g in result.goals if not g.ok and (g.goal in must or g.goal.hard))
         met = sum(g.ok for g in result.goals)
         tried.append(TierResult(tier, perf_counter() - started, met, len(result.goals), result.feasible, missing))
@@ -170,7 +179,12 @@ def reoptimise_in_tiers(
             best = rank, tier, result
         if not missing:
             break
-    assert best is not None
+    if best is None:
+        raise PlanError(
+            "no tier that was asked for leads to the goals",
+            found=", ".join(str(g.goal) for g in tried[-1].missing),
+            expected=f"another tier than {', '.join(t.tier for t in tried)}",
+        )
     _, taken, result = best
     result = replace(result, stage_seconds=watch.seconds)
     return TieredPlan(result, taken, tuple(tried), _reason(taken, tried))
@@ -185,104 +199,13 @@ def _reason(taken: Tier, tried: Sequence[TierResult]) -> str:
     return f"{taken}: the best of {', '.join(t.tier for t in tried)}; none meets {lacking}."
 
 
-def _tried(tier: Tier, session: PlanningSession, record: Plan, watch: StageWatch) -> PlanResult:
+def _tried(
+    tier: Tier, session: PlanningSession, record: Plan, must: Collection[Goal], watch: StageWatch
+) -> PlanResult | tuple[GoalResult, ...]:
     match tier:
         case Tier.REWEIGHT:
-            return _reweighted(session, record, watch)
+            return reweighted_plan(session, record, must, watch)
         case Tier.WARM_START:
             return planned_in_rounds(session, watch, fluence_of_plan(session, record))
         case _:
             return planned_in_rounds(session, watch, None)
-
-
-def _reweighted(session: PlanningSession, record: Plan, watch: StageWatch) -> PlanResult:
-    """Keep apertures, change their MU; judged like every plan."""
-    case, judge = session.case, session.judge
-    plan = _at_today(record, session)
-    with watch.stage("optimise"):
-        groups = aperture_groups(plan)
-        doses = group_doses(
-            plan,
-            groups,
-            case,
-            bixel_mm=session.settings.bixel_mm,
-            transmission=session.machine.model.mlc_transmission,
-        )
-    with watch.stage("final_dose"):
-        delivered = session.dose_at_rows_gy(plan)
-    with watch.stage("optimise"):
-        factors, found = best_factors(
-            doses,
-            case.objectives,
-            case,
-            limits=case.limits,
-            fractions=judge.fractions,
-            offset_gy=case.background_gy + judge.fractions * (delivered - doses.sum(axis=1, dtype=np.float64)),
-            lowest=lowest_factors(plan, groups, session.machine.limits),
-        )
-    plan = reweighted(plan, groups, factors)
-    with watch.stage("final_dose"):
-        forward = session.dose(plan, case.dose_grid, keep_beams=True)
-        verdict = judge.judge(forward.fraction_dose_gy)
-    beams = tuple(beam.scaled(verdict.scale) for beam in forward.beams)
-    whole = aperture_groups(plan, per_beam=1)
-    scaled = reweighted(plan, whole, np.full(len(whole), verdict.scale))
-    with_doses = tuple(
-        replace(b, beam_dose_gy=d.dose_at_isocentre_gy, beam_dose_point_lps=b.isocentre_lps)
-        for b, d in zip(scaled.beams, beams, strict=True)
-    )
-    return PlanResult(
-        plan=replace(scaled, beams=with_doses),
-        fraction_dose_gy=verdict.fraction_dose_gy,
-        course_dose_gy=verdict.course_dose_gy,
-        goals=verdict.goals,
-        dvhs=verdict.dvhs,
-        feasible=not verdict.hard_violations,
-        hard_violations=verdict.hard_violations,
-        objective=found.objective,
-        iterations=found.iterations,
-        kkt_residual=found.kkt_residual,
-        scale=verdict.scale,
-        mu=sum(b.mu for b in scaled.beams),
-        segments=sum(_segments(b) for b in scaled.beams),
-        delivery_seconds=sum(_seconds(b, session.machine.limits) for b in scaled.beams),
-        stage_seconds=watch.seconds,
-        beams=beams,
-        warnings=forward.warnings,
-    )
-
-
-def _segments(beam: Beam) -> int:
-    """Intervals between control points that deliver MU."""
-    return int(np.count_nonzero(np.diff([p.cumulative_weight for p in beam.control_points]) > 0))
-
-
-def _seconds(beam: Beam, limits: DeliveryLimits) -> float:
-    leaves = [p.leaves_mm for p in beam.control_points if p.leaves_mm is not None]
-    mu = beam.mu * np.array([p.cumulative_weight for p in beam.control_points])
-    rate = beam.control_points[0].dose_rate_mu_per_min or limits.dose_rate_mu_per_min
-    if len(leaves) < len(mu):
-        return float(mu[-1]) * 60.0 / rate
-    return delivery_seconds(np.stack(leaves), mu, limits, rate)
-
-
-def _at_today(record: Plan, session: PlanningSession) -> Plan:
-    """Return the plan of record's beams around today's isocentre, with the identity of a new plan."""
-    isocentre = session.case.geometry[0].isocentre_lps
-    identity = session.identity
-    beams = tuple(
-        replace(b, control_points=tuple(replace(p, isocentre_lps=isocentre) for p in b.control_points))
-        for b in record.beams
-    )
-    return Plan(
-        beams=beams,
-        label=identity.label,
-        fractions_planned=identity.fractions_planned,
-        prescription_gy=identity.prescription_gy,
-        sop_instance_uid=identity.plan_uid,
-        frame_of_reference_uid=identity.frame_of_reference_uid,
-        structure_set_uid=identity.structure_set_uid,
-        patient_position=identity.patient_position,
-        predecessor_uid=identity.predecessor_uid,
-        description=DESCRIPTION,
-    )

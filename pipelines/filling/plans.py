@@ -83,7 +83,9 @@ def _tier_row(tier: TierResult) -> TierRow:
         goals=tier.judged,
         feasible=tier.feasible,
         seconds=tier.seconds,
-        missing=tuple(f"{result.goal} (is {result.value:.2f})" for result in tier.missing),
+        missing=tuple(
+            f"{result.goal} (is {'about ' if tier.met is None else ''}{result.value:.1f})" for result in tier.missing
+        ),
     )
 
 

@@ -190,13 +190,14 @@ class TierRow(Part):
     """A way of re-optimisation that was tried: how much of the plan of record it changes, and what it came to.
 
     ``missing``: goals that the plan of record met when it was planned, or hard ones, that this plan does not meet.
+    ``goals_met`` and ``feasible`` are None where the plan was given up on an estimate of mean doses.
     ``seconds`` without the influence matrix, which all share.
     """
 
     tier: str
-    goals_met: int
+    goals_met: int | None
     goals: int
-    feasible: bool
+    feasible: bool | None
     seconds: float
     missing: tuple[str, ...] = ()
 

@@ -211,8 +211,8 @@ def _tier_table(plan: PlanOfDay) -> list[Block]:
     rows = tuple(
         (
             Cell(TIERS.get(tier.tier, tier.tier), strong=True),
-            Cell(f"{tier.goals_met} of {tier.goals}"),
-            Cell("hard goals met", "good") if tier.feasible else Cell("hard goal violated", "bad", strong=True),
+            Cell(UNKNOWN if tier.goals_met is None else f"{tier.goals_met} of {tier.goals}"),
+            _tier_outcome(tier.feasible),
             Cell("; ".join(comparison(text) for text in tier.missing) or "none"),
             Cell(number(tier.seconds, 0)),
         )
@@ -221,6 +221,12 @@ def _tier_table(plan: PlanOfDay) -> list[Block]:
     head = ("Tried", "Goals met", "", "Missing", "Time (s)")
     note = f"{plan.tier_reason} Missing: hard goals, and goals that the plan of record met when it was planned."
     return [Table("Re-optimisation, the smallest change first", head, rows, numeric=(1, 4), note=note)]
+
+
+def _tier_outcome(feasible: bool | None) -> Cell:
+    if feasible is None:
+        return Cell("given up, no dose computed", "muted")
+    return Cell("hard goals met", "good") if feasible else Cell("hard goal violated", "bad", strong=True)
 
 
 def _plan_facts(plan: PlanOfDay) -> list[tuple[str, Cell]]:

@@ -139,7 +139,7 @@ def test_tiers_go_on_until_the_goals_are_met_and_say_why(record: PlanResult) -> 
         MACHINE,
         plan_of_record=record.plan,
         goals=impossible,
-        tiers=[Tier.REWEIGHT, Tier.FROM_SCRATCH],
+        tiers=[Tier.REWEIGHT, Tier.FROM_SCRATCH],  # a hard goal is broken: from scratch is tried
         **{**DAY, "settings": replace(SETTINGS, max_iterations=5, corrections=0)},  # type: ignore[arg-type]
     )
     assert len(failed.tiers) == 2
@@ -163,6 +163,28 @@ def test_goals_that_need_not_be_met_do_not_keep_the_tiers_going(record: PlanResu
     assert found.tier is not Tier.FROM_SCRATCH
     assert found.tiers[-1].missing == ()
     assert (found.tiers[-1].met, found.tiers[-1].judged) == (3, 4)
+
+
+def test_a_mean_dose_clearly_out_of_reach_ends_a_tier_before_its_dose(record: PlanResult) -> None:
+    red, structures = c_shape_patient()
+    goals = (*GOALS, Goal.parse("Core Mean[Gy] < 1"))
+    found = reoptimise_in_tiers(red, structures, MACHINE, plan_of_record=record.plan, goals=goals, **DAY)  # type: ignore[arg-type]
+    first = found.tiers[0]
+    assert (first.tier, first.met, first.feasible) == (Tier.REWEIGHT, None, None)
+    (mean,) = first.missing
+    assert mean.value > 1.0
+    # from scratch would change nothing about a soft goal that the warm start misses
+    assert [t.tier for t in found.tiers] == [Tier.REWEIGHT, Tier.WARM_START]
+    with pytest.raises(PlanError, match="no tier that was asked for"):
+        reoptimise_in_tiers(
+            red,
+            structures,
+            MACHINE,
+            plan_of_record=record.plan,
+            goals=goals,
+            tiers=[Tier.REWEIGHT],
+            **DAY,  # type: ignore[arg-type]
+        )
 
 
 @settings(deadline=None, max_examples=20)
