@@ -52,9 +52,8 @@ def normalising_scale(
     """Return the factor on all MU.
 
     The highest dose level gets its first coverage goal exactly (D95 % = prescription if it has none). Its other ones
-    and those of lower levels may ask for up to 3 % more; one that needs more than that is not followed, since organs
-    would pay for a goal that is missed all the same. Hard upper goals are then held with 1 % in reserve, at the cost of
-    up to 5 % of the highest level's dose.
+    and those of lower levels may ask for up to 3 % more; hard upper goals are then held with 1 % in reserve, at the
+    cost of up to 5 % of the highest level's dose.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def normalising_scale(
     first, *further = coverage[highest]
     needed = _scale_for(first, dvh_of)
     others = [_scale_for(goal, dvh_of) for goal in [*further, *(g for name, _ in targets[1:] for g in coverage[name])]]
-    scale = max(needed, *(other for other in others if other <= _MOST_ABOVE * needed), 0.0)
+    scale = min(max([needed, *others]), _MOST_ABOVE * needed)
     reserved = [replace(g, limit=(1.0 - _HARD_RESERVE) * g.limit) for g in goals if g.hard and g.is_upper]
     allowed = [_scale_for(goal, dvh_of) for goal in reserved]
     if allowed and min(allowed) < scale:

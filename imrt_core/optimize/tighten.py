@@ -13,8 +13,6 @@ from .normalise import dose_for_goal
 
 #: A limit or aim is moved by what is lacking times this.
 _OVERCORRECTION = 1.3
-#: Aims of organs, which a soft objective follows only in part, by this.
-_OVERCORRECTION_ORGAN = 2.5
 #: Another round can make up for this share of a dose; aims further off pull against goals that can be met.
 _WITHIN_REACH = 0.05
 
@@ -54,8 +52,7 @@ def tightened_aims(aims: Aims, results: Sequence[GoalResult], dvhs: Mapping[str,
         found_gy, wanted_gy = dose_for_goal(goal, dvhs[goal.structure])
         if abs(found_gy - wanted_gy) > _WITHIN_REACH * wanted_gy:
             continue
-        share = _OVERCORRECTION if goal.structure in prescription else _OVERCORRECTION_ORGAN
-        change_gy = share * (wanted_gy - found_gy)
+        change_gy = _OVERCORRECTION * (wanted_gy - found_gy)
         if goal.structure in prescription and not goal.is_upper:
             prescription[goal.structure] += change_gy
         else:

@@ -197,10 +197,8 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
     assert day.plan.sop_instance_uid == "1.2.3.4.6"
 
 
-def test_a_warm_start_is_near_the_end_in_a_tenth_of_the_iterations(
-    planned: tuple[PlanResult, list[PlanProgress]],
-) -> None:
-    """Within 10 % of the objective that a cold start stops at, on the patient who lost 8 mm."""
+def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    """For the objective that a cold start reaches after all of its 60, on the patient who lost 8 mm."""
     thinner, _ = _thinner()
     objectives: dict[str, list[float]] = {"warm": [], "cold": []}
     for start, found in objectives.items():
@@ -212,11 +210,23 @@ def test_a_warm_start_is_near_the_end_in_a_tenth_of_the_iterations(
             progress=progress.append,
         )
         found += [p.objective for p in progress if p.stage == "optimise" and p.round == 0 and p.iteration > 0]
-    near = 1.1 * objectives["cold"][-1]
-    warm, cold = (int(np.argmax(np.array(objectives[start]) <= near)) + 1 for start in ("warm", "cold"))
-    assert objectives["warm"][warm - 1] <= near
-    assert warm <= len(objectives["cold"]) / 10
-    assert cold >= 5 * warm
+    reached = np.flatnonzero(np.array(objectives["warm"]) <= objectives["cold"][-1])
+    assert len(objectives["cold"]) == SETTINGS.max_iterations
+    assert len(reached)
+    assert reached[0] + 1 <= SETTINGS.max_iterations // 10
+
+
+def test_a_warm_start_is_far_ahead_of_a_cold_one(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    thinner, _ = _thinner()
+    objective = {
+        start: _plan(
+            red=thinner,
+            settings=replace(SETTINGS, max_iterations=5, corrections=0),
+            warm_start=planned[0].plan if start == "warm" else None,
+        ).objective
+        for start in ("warm", "cold")
+    }
+    assert objective["warm"] < 0.7 * objective["cold"], objective
 
 
 def test_a_replan_counts_the_dose_delivered_so_far(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
