@@ -19,7 +19,6 @@ from .objective_bound import ObjectiveBound
 from .plan_types import BeamDirection, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .planning import make_plan
 from .priorities import PrioritisedResult, objective_levels, optimize_by_priority
-from .reoptimise import reoptimise
 from .sequencing import LeafSequence, Technique, sequence
 from .smoothness import FluenceSmoothness
 from .solver import equal_weights, optimize_fluence
@@ -67,7 +66,6 @@ __all__ = [
     "objectives_from_goals",
     "optimize_by_priority",
     "optimize_fluence",
-    "reoptimise",
     "reoptimise_in_tiers",
     "select_angles",
     "sequence",

@@ -25,7 +25,7 @@ from .conformal_aperture import ConformalAperture, conformal_aperture, outline_p
 from .conformal_weights import aperture_mu, least_squares_rows
 from .delivery import RESEARCH_LABEL, PlanIdentity, SequencedBeam, assemble_plan
 from .fluence_map import delivered_fluence
-from .judge import Judge
+from .judge import Judge, judged_plan
 from .plan_types import BeamDirection, PlanProgress, PlanResult, PlanSettings
 from .problem import PlanningVoxels, covering_grid
 from .sequencing import LeafSequence, Technique, check_machine, delivery_seconds
@@ -150,24 +150,16 @@ def make_conformal_plan(
     )
     verdict = Judge(structures, goals, prescription_gy, fractions, None, dose_grid).judge(forward.fraction_dose_gy)
     stage("final_dose", "")
-    return PlanResult(
-        plan=assemble_plan(sequenced, machine, identity, scale=verdict.scale, dose=forward),
-        fraction_dose_gy=verdict.fraction_dose_gy,
-        course_dose_gy=verdict.course_dose_gy,
-        goals=verdict.goals,
-        dvhs=verdict.dvhs,
-        feasible=not verdict.hard_violations,
-        hard_violations=verdict.hard_violations,
+    return judged_plan(
+        assemble_plan(sequenced, machine, identity, scale=verdict.scale, dose=forward),
+        verdict,
+        forward,
+        segments=sum(f.sequence.segments for f in sequenced),
+        delivery_seconds=sum(f.sequence.seconds for f in sequenced) * max(verdict.scale, 1.0),
         objective=solution.objective,
         iterations=solution.solved,
         kkt_residual=solution.kkt_residual,
-        scale=verdict.scale,
-        mu=sum(f.sequence.mu for f in sequenced) * verdict.scale,
-        segments=sum(f.sequence.segments for f in sequenced),
-        delivery_seconds=sum(f.sequence.seconds for f in sequenced) * max(verdict.scale, 1.0),
         stage_seconds=seconds,
-        beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
-        warnings=forward.warnings,
     )
 
 

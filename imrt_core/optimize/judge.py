@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from imrt_core.dose import PlanDose
 from imrt_core.evaluate import DVH, GoalResult, dvh, judge_goals
-from imrt_core.patient import Goal, Grid, StructureSet, Volume
+from imrt_core.patient import Goal, Grid, Plan, StructureSet, Volume
 
 from .normalise import normalising_scale
+from .plan_types import FluenceOptimum, PlanResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +88,51 @@ class Judge:
             goals=results,
             hard_violations=tuple(sorted(violations, key=lambda item: -item[1])),
         )
+
+
+def judged_plan(
+    plan: Plan,
+    verdict: Judgement,
+    forward: PlanDose,
+    *,
+    segments: int,
+    delivery_seconds: float,
+    objective: float,
+    iterations: int,
+    kkt_residual: float,
+    stage_seconds: dict[str, float],
+    optimum: FluenceOptimum | None = None,
+) -> PlanResult:
+    """Join a normalised plan with the judgement of its dose.
+
+    Parameters
+    ----------
+    plan : Plan
+        With ``verdict.scale`` in its MU.
+    verdict : Judgement
+        Of ``forward``.
+    forward : PlanDose
+        Dose of the plan before normalisation, beams kept.
+    segments, delivery_seconds, objective, iterations, kkt_residual, stage_seconds, optimum
+        As in :class:`~imrt_core.optimize.PlanResult`.
+    """
+    return PlanResult(
+        plan=plan,
+        fraction_dose_gy=verdict.fraction_dose_gy,
+        course_dose_gy=verdict.course_dose_gy,
+        goals=verdict.goals,
+        dvhs=verdict.dvhs,
+        feasible=not verdict.hard_violations,
+        hard_violations=verdict.hard_violations,
+        objective=objective,
+        iterations=iterations,
+        kkt_residual=kkt_residual,
+        scale=verdict.scale,
+        mu=plan.total_mu,
+        segments=segments,
+        delivery_seconds=delivery_seconds,
+        stage_seconds=stage_seconds,
+        beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
+        warnings=forward.warnings,
+        optimum=optimum,
+    )

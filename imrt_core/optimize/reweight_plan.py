@@ -14,6 +14,7 @@ from imrt_core.patient import Beam, Goal, MetricKind, Plan
 from imrt_core.patient.contours import mask_from_structure
 
 from .delivery import DESCRIPTION
+from .judge import judged_plan
 from .plan_types import PlanResult
 from .reweight import aperture_groups, best_factors, group_doses, lowest_factors, reweighted
 from .rounds import PlanningSession, StageWatch
@@ -74,31 +75,22 @@ def reweighted_plan(
     with watch.stage("final_dose"):
         forward = session.dose(plan, case.dose_grid, keep_beams=True)
         verdict = judge.judge(forward.fraction_dose_gy)
-    beams = tuple(beam.scaled(verdict.scale) for beam in forward.beams)
     whole = aperture_groups(plan, per_beam=1)
     scaled = reweighted(plan, whole, np.full(len(whole), verdict.scale))
     with_doses = tuple(
-        replace(b, beam_dose_gy=d.dose_at_isocentre_gy, beam_dose_point_lps=b.isocentre_lps)
-        for b, d in zip(scaled.beams, beams, strict=True)
+        replace(b, beam_dose_gy=verdict.scale * d.dose_at_isocentre_gy, beam_dose_point_lps=b.isocentre_lps)
+        for b, d in zip(scaled.beams, forward.beams, strict=True)
     )
-    return PlanResult(
-        plan=replace(scaled, beams=with_doses),
-        fraction_dose_gy=verdict.fraction_dose_gy,
-        course_dose_gy=verdict.course_dose_gy,
-        goals=verdict.goals,
-        dvhs=verdict.dvhs,
-        feasible=not verdict.hard_violations,
-        hard_violations=verdict.hard_violations,
+    return judged_plan(
+        replace(scaled, beams=with_doses),
+        verdict,
+        forward,
+        segments=sum(_segments(b) for b in scaled.beams),
+        delivery_seconds=sum(_seconds(b, session.machine.limits) for b in scaled.beams),
         objective=found.objective,
         iterations=found.iterations,
         kkt_residual=found.kkt_residual,
-        scale=verdict.scale,
-        mu=sum(b.mu for b in scaled.beams),
-        segments=sum(_segments(b) for b in scaled.beams),
-        delivery_seconds=sum(_seconds(b, session.machine.limits) for b in scaled.beams),
         stage_seconds=watch.seconds,
-        beams=beams,
-        warnings=forward.warnings,
     )
 
 

@@ -22,7 +22,7 @@ from .conflicts import conflicts
 from .delivery import PlanIdentity, SequencedBeam, assemble_plan, delivered_weights, sequence_beams
 from .fluence_result import FluenceProgress, FluenceResult
 from .from_goals import limits_from_goals
-from .judge import Judge, Judgement
+from .judge import Judge, Judgement, judged_plan
 from .plan_types import Conflict, FluenceOptimum, PlanProgress, PlanResult, PlanSettings
 from .priorities import objective_levels, optimize_by_priority
 from .refine import refined_segments
@@ -229,24 +229,16 @@ def _result(
     iterations: int,
     watch: StageWatch,
 ) -> PlanResult:
-    return PlanResult(
-        plan=assemble_plan(fields, session.machine, session.identity, scale=verdict.scale, dose=forward),
-        fraction_dose_gy=verdict.fraction_dose_gy,
-        course_dose_gy=verdict.course_dose_gy,
-        goals=verdict.goals,
-        dvhs=verdict.dvhs,
-        feasible=not verdict.hard_violations,
-        hard_violations=verdict.hard_violations,
+    return judged_plan(
+        assemble_plan(fields, session.machine, session.identity, scale=verdict.scale, dose=forward),
+        verdict,
+        forward,
+        segments=sum(f.sequence.segments for f in fields),
+        delivery_seconds=sum(f.sequence.seconds for f in fields) * max(verdict.scale, 1.0),
         objective=fluence.objective,
         iterations=iterations,
         kkt_residual=fluence.kkt_residual,
-        scale=verdict.scale,
-        mu=sum(f.sequence.mu for f in fields) * verdict.scale,
-        segments=sum(f.sequence.segments for f in fields),
-        delivery_seconds=sum(f.sequence.seconds for f in fields) * max(verdict.scale, 1.0),
         stage_seconds=watch.seconds,
-        beams=tuple(beam.scaled(verdict.scale) for beam in forward.beams),
-        warnings=forward.warnings,
         optimum=optimum,
     )
 

@@ -19,11 +19,13 @@ from imrt_core.patient import Goal, Grid, Plan, PlanError, StructureSet, Volume
 from .constraints import DoseLimit
 from .delivery import RESEARCH_LABEL
 from .objectives import Objective
-from .plan_types import PlanResult, PlanSettings
+from .plan_types import BeamDirection, PlanResult, PlanSettings
 from .planning import fluence_of_plan, planning_session
-from .reoptimise import DAY_SETTINGS, directions_of
 from .reweight_plan import reweighted_plan
 from .rounds import PlanningSession, ProgressCallback, StageWatch, planned_in_rounds, rank_of
+
+#: A warm start needs fewer iterations.
+DAY_SETTINGS = replace(PlanSettings(), max_iterations=60)
 
 
 class Tier(StrEnum):
@@ -85,6 +87,25 @@ class TieredPlan:
     reason: str
 
 
+def directions_of(plan: Plan) -> tuple[BeamDirection, ...]:
+    """Return the beam directions of a plan, each once.
+
+    Raises
+    ------
+    PlanError
+        If a beam is an arc.
+    """
+    directions = []
+    for beam in plan.beams:
+        point = beam.control_points[0]
+        if beam.is_arc:
+            raise PlanError("arcs cannot be re-optimised yet", where=f"beam {beam.name}")
+        directions.append(
+            BeamDirection(gantry_deg=point.gantry_deg, collimator_deg=point.collimator_deg, table_deg=point.table_deg)
+        )
+    return tuple(dict.fromkeys(directions))
+
+
 def reoptimise_in_tiers(
     red: Volume,
     structures: StructureSet,
@@ -121,15 +142,27 @@ def reoptimise_in_tiers(
     scratch_for_soft_goals : bool
         From scratch is tried only where the best tier before breaks a hard goal: the problem is nearly convex, so that
         another start seldom leads to a better plan, and the patient waits. True to try it for any goal.
-    red, structures, machine, plan_of_record, goals, prescription_gy, fractions, isocentre_lps, patient_position
-        As for :func:`~imrt_core.optimize.reoptimise.reoptimise`.
-    one_day, objectives, limits, settings, background_gy, dose_grid, label, plan_uid, progress
-        As for :func:`~imrt_core.optimize.reoptimise.reoptimise`.
+    red, structures, isocentre_lps, patient_position
+        Of the day, in the frame of the day, for the patient after the stated couch shift.
+    machine : Machine
+        As for :func:`~imrt_core.optimize.make_plan`.
+    plan_of_record : Plan
+        Gives beam directions and starting fluence; becomes the predecessor.
+    goals, prescription_gy
+        Course scale.
+    fractions : int
+        For a plan of the day: the planned fractions of the course (today's dose is judged × this number). For a replan:
+        the remaining fractions, with the dose delivered so far as ``background_gy``.
+    one_day : bool
+        Plan of the day (Number of Fractions Planned = 1) or replan of the remaining fractions.
+    objectives, limits, settings, background_gy, dose_grid, label, plan_uid, progress
+        As for :func:`~imrt_core.optimize.make_plan`.
 
     Raises
     ------
     PlanError
-        As :func:`~imrt_core.optimize.reoptimise.reoptimise`; also if no tier is named.
+        As :func:`~imrt_core.optimize.make_plan`; also if no tier is named or leads to a plan, a plan of the day comes with
+        a background, or the plan of record is an arc.
     """
     if not tiers:
         raise PlanError("re-optimisation needs a tier", found="none", expected=", ".join(Tier))

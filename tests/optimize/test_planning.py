@@ -10,7 +10,16 @@ import pytest
 from imrt_core.dose import plan_dose
 from imrt_core.evaluate import dvh
 from imrt_core.machine import load_machine
-from imrt_core.optimize import BeamDirection, PlanProgress, PlanResult, PlanSettings, Technique, make_plan, reoptimise
+from imrt_core.optimize import (
+    BeamDirection,
+    PlanProgress,
+    PlanResult,
+    PlanSettings,
+    Technique,
+    Tier,
+    make_plan,
+    reoptimise_in_tiers,
+)
 from imrt_core.patient import Goal, PlanError, ProtocolError, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from tests.optimize.cases import GRID, c_shape_patient
@@ -175,7 +184,7 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
     ).fraction_dose_gy
     hot = dvh(structures["PTV50"], unchanged.with_array(unchanged.array * 25.0)).metric("D95%[Gy]")
     assert hot > 50.8
-    day = reoptimise(
+    day = reoptimise_in_tiers(
         thinner,
         structures,
         MACHINE,
@@ -187,7 +196,8 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
         patient_position="HFS",
         settings=SETTINGS,
         plan_uid="1.2.3.4.6",
-    )
+        tiers=[Tier.WARM_START],
+    ).result
     assert day.feasible
     assert all(goal.ok for goal in day.goals), [(str(g.goal), g.value) for g in day.goals]
     assert day.dvhs["PTV50"].metric("D95%[Gy]") == pytest.approx(50.0, abs=0.1)
@@ -242,14 +252,15 @@ def test_a_replan_counts_the_dose_delivered_so_far(planned: tuple[PlanResult, li
         "patient_position": "HFS",
         "settings": SETTINGS,
         "background_gy": background,
+        "tiers": [Tier.WARM_START],
     }
-    result = reoptimise(red, structures, MACHINE, one_day=False, **arguments)  # type: ignore[arg-type]
+    result = reoptimise_in_tiers(red, structures, MACHINE, one_day=False, **arguments).result  # type: ignore[arg-type]
     assert result.plan.fractions_planned == 15
     assert result.dvhs["PTV50"].metric("D95%[Gy]") == pytest.approx(50.0, abs=0.2)
     expected = background.array + 15 * result.fraction_dose_gy.array
     np.testing.assert_allclose(result.course_dose_gy.array, expected, atol=1e-3)
     with pytest.raises(PlanError, match="today's dose alone"):
-        reoptimise(red, structures, MACHINE, one_day=True, **arguments)  # type: ignore[arg-type]
+        reoptimise_in_tiers(red, structures, MACHINE, one_day=True, **arguments)  # type: ignore[arg-type]
 
 
 def test_bad_input_is_refused() -> None:
