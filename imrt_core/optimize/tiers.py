@@ -161,8 +161,8 @@ def reoptimise_in_tiers(
     Raises
     ------
     PlanError
-        As :func:`~imrt_core.optimize.make_plan`; also if no tier is named or leads to a plan, a plan of the day comes with
-        a background, or the plan of record is an arc.
+        As :func:`~imrt_core.optimize.make_plan`; also if no tier is named or leads to a plan, a plan of the day comes
+        with a background, or the plan of record is an arc.
     """
     if not tiers:
         raise PlanError("re-optimisation needs a tier", found="none", expected=", ".join(Tier))
