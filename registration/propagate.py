@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from imrt_core.geometry.margins import expand
 from imrt_core.patient import DisplacementField, Grid, RigidTransform, Structure, StructureError, StructureSet, Volume
-from imrt_core.patient.contours import mask_from_structure, structure_from_mask, structure_volume_cc
+from imrt_core.patient.contours import contours_from_mask, mask_from_structure, structure_volume_cc
 
 from .deformable import DeformableMatch
 from .warp import PIXEL_MM, warp, warp_structure
@@ -247,13 +247,7 @@ def _grown(
     if cut is not None:
         moved = warp(cut, fixed_from_moving, like=grown.grid)
         grown = grown.with_array(np.clip(grown.array - moved.array, 0.0, 1.0).astype(np.float32))
-    return structure_from_mask(
-        grown,
-        name=ptv.name,
-        number=ptv.number,
-        interpreted_type=ptv.interpreted_type,
-        color_rgb=ptv.color_rgb,
-    )
+    return Structure(ptv.name, contours_from_mask(grown), ptv.number, ptv.interpreted_type, ptv.color_rgb)
 
 
 def _cut_when_planned(

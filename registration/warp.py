@@ -14,11 +14,10 @@ from imrt_core.patient import (
     RegistrationError,
     RigidTransform,
     Structure,
-    StructureError,
     StructureSet,
     Volume,
 )
-from imrt_core.patient.contours import mask_from_structure, structure_from_mask, structure_volume_cc
+from imrt_core.patient.contours import contours_from_mask, mask_from_structure, structure_volume_cc
 from imrt_core.patient.slabs import contour_slabs
 
 from ._field_kernels import pull
@@ -210,19 +209,13 @@ def contoured(mask: Volume | None, like: Structure) -> Structure:
     low, high, level = _LEVELS[0], _LEVELS[1], 0.5
     best, best_error = empty, np.inf
     for _ in range(5):
-        try:
-            found = structure_from_mask(
-                mask,
-                name=like.name,
-                level=level,
-            )
-        except StructureError:
-            # Nothing but dust at this level.
+        found = replace(like, contours=contours_from_mask(mask, level=level))
+        if found.is_empty:  # nothing but dust at this level
             high, level = level, (low + level) / 2
             continue
         volume = structure_volume_cc(found, slice_spacing_mm=mask.grid.spacing_mm[2])
         if abs(volume / wanted - 1) < best_error:
-            best, best_error = replace(like, contours=found.contours), abs(volume / wanted - 1)
+            best, best_error = found, abs(volume / wanted - 1)
         if best_error < _VOLUME_TOLERANCE:
             break
         low, high = (low, level) if volume < wanted else (level, high)

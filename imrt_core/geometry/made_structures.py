@@ -10,13 +10,13 @@ first has more than the second: |A ∪ B| + |A ∩ B| = |A| + |B| and |A − B| 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imrt_core.patient import Grid, ProtocolError, Structure, StructureSet, Volume
-from imrt_core.patient.contours import mask_from_structure, structure_from_mask
+from imrt_core.patient.contours import contours_from_mask, mask_from_structure
 from imrt_core.patient.slabs import contour_slabs
 
 from .contraction import SideMargins, contract
@@ -203,22 +203,20 @@ def make_structures(recipes: Sequence[StructureRecipe], structures: StructureSet
         if any(name not in there for name in recipe.needs):  # needs one that turned out empty
             empty.append(recipe)
             continue
-        mask = _mask_of(recipe, there, external, image)
-        if not np.any(mask.array >= 0.5):
-            empty.append(recipe)
-            continue
-        structure = structure_from_mask(
-            mask,
-            name=recipe.name,
-            number=number + 1,
-            interpreted_type=recipe.interpreted_type,
-            color_rgb=there[recipe.needs[0]].color_rgb,
-        )
-        if len({float(contour.points_lps[0, 2]) for contour in structure.contours}) < 2:
+        # two surfaces that share a pixel's column may leave a line there, which encloses nothing
+        contours = contours_from_mask(_mask_of(recipe, there, external, image))
+        if len({float(contour.points_lps[0, 2]) for contour in contours}) < 2:
             empty.append(recipe)
             continue
         number += 1
-        structure = replace(structure, description=f"Made: {recipe}")
+        structure = Structure(
+            recipe.name,
+            contours,
+            number=number,
+            interpreted_type=recipe.interpreted_type,
+            color_rgb=there[recipe.needs[0]].color_rgb,
+            description=f"Made: {recipe}",
+        )
         bridged = contour_slabs(structure).bridged_mm
         warnings += [
             f"{recipe.name}: the gap between z {a:g} and {b:g} mm counts as contours not drawn" for a, b in bridged

@@ -93,6 +93,27 @@ def mask_from_structure(structure: Structure, grid: Grid, *, slice_spacing_mm: f
     return Volume(array[flips], grid)
 
 
+def contours_from_mask(mask: Volume, *, level: float = 0.5) -> tuple[Contour, ...]:
+    """Return the closed contours of a mask on its slices, none where it encloses next to nothing at the level.
+
+    Parameters and errors are those of :func:`structure_from_mask`, but for the empty mask.
+    """
+    _upright(mask.grid)
+    values = np.asarray(mask.array, dtype=np.float32)
+    contours: list[Contour] = []
+    for k in np.flatnonzero((values >= level).any(axis=(1, 2))):
+        z = float(mask.grid.to_lps([0.0, 0.0, float(k)])[2])
+        padded = np.pad(values[k], 1)
+        for line in contourpy.contour_generator(z=padded, line_type=contourpy.LineType.Separate).lines(level):
+            index = _clean(np.asarray(line, dtype=np.float64)[:-1] - 1.0)
+            if index is None:
+                continue
+            points = mask.grid.to_lps(np.column_stack([_smooth(index), np.full(len(index), float(k))]))
+            points[:, 2] = z
+            contours.append(Contour(points))
+    return tuple(contours)
+
+
 def structure_from_mask(
     mask: Volume,
     *,
@@ -129,24 +150,12 @@ def structure_from_mask(
     ----------
     .. [1] G. Taubin, "Curve and surface smoothing without shrinkage", ICCV 1995, 852-857.
     """
-    _upright(mask.grid)
-    values = np.asarray(mask.array, dtype=np.float32)
-    contours: list[Contour] = []
-    dx, dy, _ = mask.grid.spacing_mm
-    for k in np.flatnonzero((values >= level).any(axis=(1, 2))):
-        z = float(mask.grid.to_lps([0.0, 0.0, float(k)])[2])
-        padded = np.pad(values[k], 1)
-        for line in contourpy.contour_generator(z=padded, line_type=contourpy.LineType.Separate).lines(level):
-            index = _clean(np.asarray(line, dtype=np.float64)[:-1] - 1.0)
-            if index is None:
-                continue
-            points = mask.grid.to_lps(np.column_stack([_smooth(index), np.full(len(index), float(k))]))
-            points[:, 2] = z
-            contours.append(Contour(points))
+    contours = contours_from_mask(mask, level=level)
     if not contours:
+        dx, dy, _ = mask.grid.spacing_mm
         raise StructureError(
             "the mask is empty",
-            found=f"highest fraction {float(values.max()):.3g}",
+            found=f"highest fraction {float(np.max(mask.array)):.3g}",
             expected=f">= {level:g} in more than a point (pixels of {dx:g} × {dy:g} mm)",
             where=f"structure {name}",
         )

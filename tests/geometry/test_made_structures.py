@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -187,6 +187,7 @@ size = st.tuples(st.integers(6, 16), st.integers(6, 14), st.sampled_from([2, 4])
 
 @settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.tuples(*[st.tuples(corner, size)] * 3))
+@example((((0, -1, -2), (6, 10, 2)), ((-9, 2, 0), (9, 8, 4)), ((-5, -10, -4), (7, 9, 4))))  # A and B share a face
 def test_the_laws_of_boolean_algebra_hold_by_volume(
     numbers: tuple[tuple[tuple[int, int, int], tuple[int, int, int]], ...],
 ) -> None:
