@@ -22,10 +22,9 @@ def voxel_points(voxels: Any, rows: int, columns: int, lps_from_index: Any, poin
 
 
 @kernel(parallel=True)
-def kernel_widths(log_near: Any, log_far: Any, widths: Any, is_near: Any, source: Any, found: Any) -> None:
+def kernel_widths(scale_near: Any, scale_far: Any, widths: Any, is_near: Any, source: Any, found: Any) -> None:
     """σ_k of every voxel, √(source² + (s·w_k)²), with s of the near or the far mean density."""
     for n in prange(found.shape[0]):
-        near, far = np.exp(log_near[n]), np.exp(log_far[n])
         for k in range(widths.shape[0]):
-            scaled = (near if is_near[k] else far) * widths[k]
+            scaled = (scale_near[n] if is_near[k] else scale_far[n]) * widths[k]
             found[n, k] = np.sqrt(source * source + scaled * scaled)

@@ -39,17 +39,17 @@ class BeamState:
         (SAD / r)², r along the beam axis.
     depth_mm : ndarray
         Radiological depth.
-    log_scale_near, log_scale_far : ndarray
-        log s with s = SAD / (r·ρ): how much wider kernels are on the isocentre plane than in water at the isocentre, ρ
-        being the mean density upstream over the range of electrons and of scattered photons.
+    scale_near, scale_far : ndarray
+        s = SAD / (r·ρ): how much wider kernels are on the isocentre plane than in water at the isocentre, ρ being the
+        mean density upstream over the range of electrons and of scattered photons.
     """
 
     u_mm: NDArray[np.float32]
     v_mm: NDArray[np.float32]
     inverse_square: NDArray[np.float32]
     depth_mm: NDArray[np.float32]
-    log_scale_near: NDArray[np.float32]
-    log_scale_far: NDArray[np.float32]
+    scale_near: NDArray[np.float32]
+    scale_far: NDArray[np.float32]
 
     def amplitude(self, model: BeamModel, components: tuple[int, ...]) -> NDArray[np.float32]:
         """Return (SAD/r)²·A_k(depth) of every voxel, shape (n, components)."""
@@ -67,21 +67,27 @@ class BeamState:
     def log_scale(self, model: BeamModel, component: int) -> NDArray[np.float32]:
         """Return the log s that a kernel component scales with."""
         narrow = model.kernel_width_mm[component] <= ELECTRON_WIDTH_MM
-        return self.log_scale_near if narrow else self.log_scale_far
+        return np.asarray(np.log(self.scale_near if narrow else self.scale_far))
 
 
-def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float64]) -> BeamState:
-    """Trace one beam to (n, 3) points in LPS mm.
+def beam_state(
+    rays: RayVolume,
+    beam: BeamGeometry,
+    points_lps: NDArray[np.float64],
+    *,
+    box_lps: NDArray[np.float64] | None = None,
+) -> BeamState:
+    """Trace one beam to (n, 3) points in LPS mm; ``box_lps`` (8, 3): corners of their box where they are known.
 
     Rays are cast tile by tile of the fan, each just deep enough for the points that it holds: a tile's depths stay in
     the processor's cache until its points have read them.
     """
     points = np.ascontiguousarray(points_lps, dtype=np.float64)
-    fan = ray_fan(rays, beam, points)
+    fan = ray_fan(rays, beam, points if box_lps is None else box_lps)
     count = len(points)
     arrays = [np.empty(count, dtype=np.float32) for _ in range(6)]
     tiles = -(-fan.shape[0] // TILE_RAYS), -(-fan.shape[1] // TILE_RAYS)
-    index = np.empty((count, 3), dtype=np.float64)
+    index = np.empty((count, 3), dtype=np.float32)
     tile = np.empty(count, dtype=np.int32)
     isocentre, rotation = np.array(beam.isocentre_lps, dtype=float), np.array(beam.bld_from_lps)
     _project(points, isocentre, rotation, fan.geometry, tiles[1], index, tile, *arrays[:3])
@@ -89,7 +95,7 @@ def beam_state(rays: RayVolume, beam: BeamGeometry, points_lps: NDArray[np.float
     order = np.empty(count, dtype=np.int32)
     sort_by_key(tile, start, order)
     ends = np.array(fan.shape, dtype=np.int64)
-    limits = np.log(DENSITY_RANGE)
+    limits = np.array(DENSITY_RANGE, dtype=np.float32)
     _trace_tiles(
         rays.array,
         fan.index_from_bld,
@@ -158,23 +164,20 @@ def _project(
 
 
 @kernel()
-def _interpolate(depths: Any, nears: Any, fars: Any, row: float, column: float, plane: float) -> Any:
-    """Trilinear depth, near and far mean; arrays (rows, columns, planes)."""
-    below_row, below_column, above = np.int64(row), np.int64(column), np.int64(plane)
-    fz, fy, fx = np.float32(row - below_row), np.float32(column - below_column), np.float32(plane - above)
-    k, j, i = np.uintp(below_row), np.uintp(below_column), np.uintp(above)
-    one = np.uintp(1)
+def _interpolate(table: Any, columns: Any, planes: Any, row: float, column: float, plane: float) -> Any:
+    """Trilinear depth, near and far mean; ``table``: (rows, columns, planes, 4), flat, the fourth is empty."""
+    k, j, i = np.int32(row), np.int32(column), np.int32(plane)
+    fz, fy, fx = row - np.float32(k), column - np.float32(j), plane - np.float32(i)
+    one, four = np.float32(1.0), np.uintp(4)
     depth, near, far = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for r in range(2):
-        at = k + np.uintp(r)
-        part_z = fz if r else np.float32(1.0) - fz
         for c in range(2):
-            ray = j + np.uintp(c)
-            part = part_z * (fy if c else np.float32(1.0) - fy)
-            before, after = part * (np.float32(1.0) - fx), part * fx
-            depth += before * depths[at, ray, i] + after * depths[at, ray, i + one]
-            near += before * nears[at, ray, i] + after * nears[at, ray, i + one]
-            far += before * fars[at, ray, i] + after * fars[at, ray, i + one]
+            part = (fz if r else one - fz) * (fy if c else one - fy)
+            before, after = part * (one - fx), part * fx
+            at = four * ((np.uintp(k + r) * columns + np.uintp(j + c)) * planes + np.uintp(i))
+            depth += before * table[at] + after * table[at + four]
+            near += before * table[at + np.uintp(1)] + after * table[at + np.uintp(5)]
+            far += before * table[at + np.uintp(2)] + after * table[at + np.uintp(6)]
     return depth, near, far
 
 
@@ -193,15 +196,15 @@ def _trace_tiles(
     limits: Any,
     inverse_square: Any,
     depth: Any,
-    log_scale_near: Any,
-    log_scale_far: Any,
+    scale_near: Any,
+    scale_far: Any,
 ) -> None:
     u0, v0, pitch = geometry[0], geometry[1], geometry[2]
-    low, high = np.float32(limits[0]), np.float32(limits[1])
+    low, high = limits[0], limits[1]
     flat = array.reshape(array.size)
     for worker in prange(WORKERS):
-        depths = np.empty((TILE_RAYS + 1, TILE_RAYS + 1, ends[2]), dtype=np.float32)
-        nears, fars = np.empty_like(depths), np.empty_like(depths)
+        table = np.empty((TILE_RAYS + 1, TILE_RAYS + 1, ends[2], 4), dtype=np.float32)
+        flat_table = table.reshape(table.size)
         for number in range(worker, start.shape[0] - 1, WORKERS):
             first, last = start[number], start[number + 1]
             if first == last:
@@ -214,7 +217,7 @@ def _trace_tiles(
             for r in range(min(TILE_RAYS + 1, ends[0] - row)):
                 for c in range(min(TILE_RAYS + 1, ends[1] - column)):
                     u, v = u0 + (column + c) * pitch, v0 + (row + r) * pitch
-                    out = depths[r, c, :planes], nears[r, c, :planes], fars[r, c, :planes]
+                    out = table[r, c, :planes, 0], table[r, c, :planes, 1], table[r, c, :planes, 2]
                     cast_ray(
                         flat,
                         array.shape,
@@ -230,14 +233,12 @@ def _trace_tiles(
                     )
             for place in range(first, last):
                 n = order[place]
-                found = _interpolate(depths, nears, fars, index[n, 0] - row, index[n, 1] - column, index[n, 2])
+                at = index[n, 0] - np.float32(row), index[n, 1] - np.float32(column), index[n, 2]
+                found = _interpolate(flat_table, np.uintp(TILE_RAYS + 1), np.uintp(ends[2]), at[0], at[1], at[2])
                 depth[n] = found[0]
-                # The scale is SAD / (r·ρ); the square root of (SAD / r)² is in its logarithm as a half.
-                enlarge = np.float32(0.5) * np.log(inverse_square[n])
-                near = min(max(np.log(max(found[1], np.float32(1e-6))), low), high)
-                far = min(max(np.log(max(found[2], np.float32(1e-6))), low), high)
-                log_scale_near[n] = enlarge - near
-                log_scale_far[n] = enlarge - far
+                enlarge = np.sqrt(inverse_square[n])
+                scale_near[n] = enlarge / min(max(found[1], low), high)
+                scale_far[n] = enlarge / min(max(found[2], low), high)
 
 
 @kernel(parallel=True)

@@ -44,7 +44,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from imrt_core.geometry import BeamGeometry
-from imrt_core.geometry.raytrace import RayVolume, rays_of
+from imrt_core.geometry.raytrace import RayVolume, box_corners, rays_of
 from imrt_core.machine import Machine
 from imrt_core.patient import Grid, PlanError, Volume
 
@@ -247,8 +247,9 @@ def influence_matrix(
     rays = rays_of(red, rays)
     points = np.empty((len(rows), 3))
     voxel_points(rows, dose_grid.shape[1], dose_grid.shape[2], np.array(dose_grid.lps_from_index), points)
+    box_lps = box_corners(points)
     blocks = tuple(
-        beam_block(rays, beam, machine.model, squares, points, cutoff_mm, storage)
+        beam_block(rays, beam, machine.model, squares, points, box_lps, cutoff_mm, storage)
         for beam, squares in zip(beams, bixels, strict=True)
     )
     return InfluenceMatrix(blocks, rows, dose_grid, f"{machine.model.name} {machine.model.version}")

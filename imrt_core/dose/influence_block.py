@@ -128,17 +128,21 @@ def beam_block(
     model: BeamModel,
     bixels: Bixels,
     points: NDArray[np.float64],
+    box_lps: NDArray[np.float64],
     cutoff_mm: float,
     storage: Storage,
 ) -> BeamBlock:
-    """Compute the block of one beam; arguments and errors as :func:`imrt_core.dose.influence_matrix`."""
+    """Compute the block of one beam; arguments and errors as :func:`imrt_core.dose.influence_matrix`.
+
+    ``points`` (voxels, 3), LPS mm; ``box_lps`` (8, 3): corners of their box.
+    """
     if abs(beam.sad_mm - model.sad_mm) > 1.0:
         raise PlanError("source-axis distance is not the model's", found=f"{beam.sad_mm}", expected=f"{model.sad_mm}")
     body = beam.project(rays.body_lps)
     centres = bixels.centres_mm
     if np.any(centres.max(axis=0) < body.min(axis=0)) or np.any(centres.min(axis=0) > body.max(axis=0)):
         raise GeometryError("the beam misses the patient", where=f"gantry {beam.gantry_deg:g}°")
-    state = beam_state(rays, beam, points)
+    state = beam_state(rays, beam, points, box_lps=box_lps)
     fluence = bixels.to_lattice(model.off_axis_fluence(np.linalg.norm(centres, axis=1)))
     lattice = Lattice(np.array(bixels.lower, dtype=np.int64), bixels.width_mm, fluence)
     quantise = storage in ("hybrid-uint16", "uint16")
@@ -203,7 +207,7 @@ def _sigma(state: BeamState, model: BeamModel, components: tuple[int, ...]) -> N
     found = np.empty((len(state.u_mm), len(components)), dtype=np.float32)
     widths = np.array([model.kernel_width_mm[n] for n in components], dtype=np.float32)
     near = widths <= ELECTRON_WIDTH_MM
-    kernel_widths(state.log_scale_near, state.log_scale_far, widths, near, np.float32(model.source_sigma_mm), found)
+    kernel_widths(state.scale_near, state.scale_far, widths, near, np.float32(model.source_sigma_mm), found)
     return found
 
 

@@ -184,7 +184,7 @@ def ray_fan(
     """Lay out a fan of rays that covers the given points; arguments and errors as :func:`depth_grid`."""
     pitch = pitch_mm or float(np.clip(rays.finest_mm / 1.5, 1.0, 2.0))
     step = step_mm or float(np.clip(rays.finest_mm, 1.0, 3.0))
-    extremes = _extremes(points_lps)
+    extremes = points_lps if len(points_lps) <= 8 else box_corners(points_lps)
     projected = beam.project(extremes)
     lower, upper = projected.min(axis=0) - pitch, projected.max(axis=0) + pitch
     columns, rows = (int(n) for n in np.ceil((upper - lower) / pitch).astype(int) + 1)
@@ -295,8 +295,8 @@ def source_skin_distance_mm(rays: RayVolume, beam: BeamGeometry, *, step_mm: flo
     return float(distance[first] - step_mm * (after - SKIN_LEVEL) / (after - before))
 
 
-def _extremes(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners of the points' bounding box: a box and its corners project to the same extent."""
+def box_corners(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the eight corners of the points' bounding box: a box and its corners project to the same extent."""
     # Column by column: numpy reduces along the long axis of (n, 3) several times slower.
     lower, upper = [points[:, n].min() for n in range(3)], [points[:, n].max() for n in range(3)]
     return np.array(

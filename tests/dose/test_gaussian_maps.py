@@ -21,9 +21,10 @@ EDGES_U, EDGES_V = np.arange(-20.0, 26.0, 5.0), np.arange(-10.0, 16.0, 5.0)
 def state(count: int, seed: int) -> BeamState:
     rng = np.random.default_rng(seed)
     u, v = rng.uniform(-60, 60, (2, count)).astype(np.float32)
-    scale = rng.uniform(-0.2, 1.0, count).astype(np.float32)
+    log_scale = rng.uniform(-0.2, 1.0, count)
     ones = np.ones(count, dtype=np.float32)
-    return BeamState(u, v, ones, 50 * ones, scale, (scale / 2).astype(np.float32))
+    near, far = np.exp(log_scale).astype(np.float32), np.exp(log_scale / 2).astype(np.float32)
+    return BeamState(u, v, ones, 50 * ones, near, far)
 
 
 def prepared(components: tuple[int, ...], voxels: BeamState) -> GaussianMaps:
