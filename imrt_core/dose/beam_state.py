@@ -25,6 +25,8 @@ DENSITY_RANGE = (0.25, 1.6)
 TILE_RAYS = 16
 #: Shares of the tiles, each with a buffer of its own; results do not depend on how many threads take them.
 WORKERS = 16
+#: Shares of the voxels that are sorted side by side.
+SORT_SHARES = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +89,8 @@ def beam_state(
     count = len(points)
     arrays = [np.empty(count, dtype=np.float32) for _ in range(6)]
     tiles = -(-fan.shape[0] // TILE_RAYS), -(-fan.shape[1] // TILE_RAYS)
-    index = np.empty((count, 3), dtype=np.float32)
+    # In double precision, as the tiles are found: a rounded index could lie beyond the rays of its tile.
+    index = np.empty((count, 3), dtype=np.float64)
     tile = np.empty(count, dtype=np.int32)
     isocentre, rotation = np.array(beam.isocentre_lps, dtype=float), np.array(beam.bld_from_lps)
     _project(points, isocentre, rotation, fan.geometry, tiles[1], index, tile, *arrays[:3])
@@ -114,22 +117,36 @@ def beam_state(
     return BeamState(*arrays)
 
 
-@kernel()
+@kernel(parallel=True)
 def sort_by_key(key: Any, start: Any, order: Any) -> None:
     """Sort by counting: ``order[start[k]:start[k + 1]]`` are the positions of key k, ascending; negative keys left out.
 
-    ``start`` (keys + 1,) must come in as zeros; ``order`` must hold all that is kept.
+    ``start`` (keys + 1,) gets where each key begins; ``order`` must hold all that is kept. Every share of the positions
+    counts and places its own, so that the order is the same for any number of threads.
     """
-    for n in range(key.shape[0]):
-        if key[n] >= 0:
-            start[key[n] + 1] += 1
-    for k in range(start.shape[0] - 1):
-        start[k + 1] += start[k]
-    place = start.copy()
-    for n in range(key.shape[0]):
-        if key[n] >= 0:
-            order[place[key[n]]] = n
-            place[key[n]] += 1
+    keys = start.shape[0] - 1
+    count = key.shape[0]
+    place = np.zeros((SORT_SHARES, keys), dtype=np.int32)
+    for share in prange(SORT_SHARES):
+        own = place[share]
+        for n in range(share * count // SORT_SHARES, (share + 1) * count // SORT_SHARES):
+            if key[n] >= 0:
+                own[np.uintp(key[n])] += 1
+    total = 0
+    for k in range(keys):
+        start[k] = total
+        for share in range(SORT_SHARES):
+            own_count = place[share, k]
+            place[share, k] = total
+            total += own_count
+    start[keys] = total
+    for share in prange(SORT_SHARES):
+        own = place[share]
+        for n in range(share * count // SORT_SHARES, (share + 1) * count // SORT_SHARES):
+            if key[n] >= 0:
+                group = np.uintp(key[n])
+                order[own[group]] = n
+                own[group] += 1
 
 
 @kernel(parallel=True)
@@ -166,8 +183,8 @@ def _project(
 @kernel()
 def _interpolate(table: Any, columns: Any, planes: Any, row: float, column: float, plane: float) -> Any:
     """Trilinear depth, near and far mean; ``table``: (rows, columns, planes, 4), flat, the fourth is empty."""
-    k, j, i = np.int32(row), np.int32(column), np.int32(plane)
-    fz, fy, fx = row - np.float32(k), column - np.float32(j), plane - np.float32(i)
+    k, j, i = np.int64(row), np.int64(column), np.int64(plane)
+    fz, fy, fx = np.float32(row - k), np.float32(column - j), np.float32(plane - i)
     one, four = np.float32(1.0), np.uintp(4)
     depth, near, far = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for r in range(2):
@@ -233,7 +250,7 @@ def _trace_tiles(
                     )
             for place in range(first, last):
                 n = order[place]
-                at = index[n, 0] - np.float32(row), index[n, 1] - np.float32(column), index[n, 2]
+                at = index[n, 0] - row, index[n, 1] - column, index[n, 2]
                 found = _interpolate(flat_table, np.uintp(TILE_RAYS + 1), np.uintp(ends[2]), at[0], at[1], at[2])
                 depth[n] = found[0]
                 enlarge = np.sqrt(inverse_square[n])
