@@ -8,7 +8,7 @@ from markdown_rows import rows_of
 
 
 def breast(result: dict[str, Any]) -> str:
-    """A breast plan of two energies against its RTDOSE."""
+    """Return the table of a breast plan of two energies against its RTDOSE."""
     rows = [
         [
             s["structure"],
@@ -43,7 +43,7 @@ def _gammas(figures: dict[str, float], target: str) -> str:
 
 
 def eclipse_ent(result: dict[str, Any]) -> str:
-    """Histograms of a head-and-neck case against Eclipse and CERR."""
+    """Return the table of histograms of a head-and-neck case against Eclipse and CERR."""
     rows = []
     for s in result["structures"]:
         ours, eclipse, cerr = s["ours"], s["eclipse"], s["cerr"]
@@ -59,7 +59,7 @@ def _or(values: dict[str, float] | None, key: str) -> str:
 
 
 def influence(result: dict[str, Any]) -> str:
-    """The influence matrix against pyRadPlan."""
+    """Return the table of the influence matrix against pyRadPlan."""
     rows = []
     for a in result["grids"]:
         ours, peer, products = a["ours"], a["peer"], a["ours"]["products"]
@@ -93,7 +93,7 @@ def influence(result: dict[str, Any]) -> str:
 
 
 def monte_carlo(result: dict[str, Any]) -> str:
-    """Both dose engines against Monte Carlo."""
+    """Return the table of both dose engines against Monte Carlo."""
     rows = [
         [
             name.removeprefix("dev_").replace("_", " "),
@@ -127,7 +127,7 @@ def monte_carlo(result: dict[str, Any]) -> str:
 
 
 def pyradmc(result: dict[str, Any]) -> str:
-    """The collapsed cone against pyradmc on a patient."""
+    """Return the table of the collapsed cone against pyradmc on a patient."""
     rows = [
         [
             name,
@@ -151,7 +151,7 @@ def pyradmc(result: dict[str, Any]) -> str:
 
 
 def monaco(result: dict[str, Any]) -> str:
-    """A Monaco plan of ten fields."""
+    """Return the table of a Monaco plan of ten fields."""
     rows = [
         [
             f"{f['side_mm']:g}",

@@ -8,7 +8,7 @@ from markdown_rows import rows_of
 
 
 def daily(result: dict[str, Any]) -> str:
-    """The daily chain on real planning CTs."""
+    """Return the table of the daily chain on real planning CTs."""
     rows = [
         [
             p["id"],
@@ -49,7 +49,7 @@ def daily(result: dict[str, Any]) -> str:
 
 
 def conformal(result: dict[str, Any]) -> str:
-    """3D conformal against intensity-modulated plans."""
+    """Return the table of 3D conformal against intensity-modulated plans."""
     rows = []
     for patient in result["patients"]:
         pair = (patient["conformal"], patient["imrt"])
@@ -88,7 +88,7 @@ def conformal(result: dict[str, Any]) -> str:
 
 
 def fluence(result: dict[str, Any]) -> str:
-    """Fluence optimisation against other solvers."""
+    """Return the table of fluence optimisation against other solvers."""
     names = {"ours": "ours", "pyradplan": "pyRadPlan 0.5.0", "scipy": "scipy L-BFGS-B", "ipopt": "IPOPT"}
     rows = []
     for name, figures in {"ours": result["ours"], **result["peers"]}.items():
@@ -125,7 +125,7 @@ def fluence(result: dict[str, Any]) -> str:
 
 
 def plans(result: dict[str, Any]) -> str:
-    """Deliverable plans of OpenKBP patients."""
+    """Return the table of deliverable plans of OpenKBP patients."""
     rows = [
         [
             p["id"],
@@ -163,7 +163,7 @@ def plans(result: dict[str, Any]) -> str:
 
 
 def tg119(result: dict[str, Any]) -> str:
-    """TG-119."""
+    """Return the table of TG-119."""
     rows = [
         [
             case["title"] if first else "",
