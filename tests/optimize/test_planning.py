@@ -207,8 +207,8 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
     assert day.plan.sop_instance_uid == "1.2.3.4.6"
 
 
-def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
-    """For the objective that a cold start reaches after all of its 60, on the patient who lost 8 mm."""
+def test_a_warm_start_needs_a_quarter_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
+    """To come within 2 % of the objective that a cold start ends with, on the patient who lost 8 mm."""
     thinner, _ = _thinner()
     objectives: dict[str, list[float]] = {"warm": [], "cold": []}
     for start, found in objectives.items():
@@ -220,10 +220,10 @@ def test_a_warm_start_needs_a_tenth_of_the_iterations(planned: tuple[PlanResult,
             progress=progress.append,
         )
         found += [p.objective for p in progress if p.stage == "optimise" and p.round == 0 and p.iteration > 0]
-    reached = np.flatnonzero(np.array(objectives["warm"]) <= objectives["cold"][-1])
-    assert len(objectives["cold"]) == SETTINGS.max_iterations
-    assert len(reached)
-    assert reached[0] + 1 <= SETTINGS.max_iterations // 10
+    near = 1.02 * objectives["cold"][-1]
+    assert min(objectives["warm"]) <= near
+    warm, cold = (int(np.flatnonzero(np.array(found) <= near)[0]) + 1 for found in objectives.values())
+    assert warm <= cold / 4, (warm, cold)
 
 
 def test_a_warm_start_is_far_ahead_of_a_cold_one(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
