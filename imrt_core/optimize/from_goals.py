@@ -41,8 +41,8 @@ _SERIAL_WEIGHT = 400.0
 _DVH_WEIGHT = 400.0
 #: Where an organ lies partly in a target, the rest of it is aimed lower to make up for that, but not below this share.
 _LEAST_MEAN_AIM = 0.6
-#: An always active pull on the mean of every organ with a goal: below its limit, less is still better. At 0.05 brainstem,
-#: mandible and larynx keep 3 to 9 Gy more with the same goals met; at 4.0 plans of the day miss D2 % of the target.
+#: An always active pull on the mean of every organ with a goal: below its limit, less is still better. At 0.05 they
+#: keep up to 11 Gy more with the same goals met; at 4.0 plans of the day miss D2 % of the target.
 _PULL_WEIGHT = 1.5
 _FALLOFF_WEIGHT = 4.0
 #: Hard limits are held this far below (above) the goal on the optimisation grid, which does not see every sub-voxel;
