@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from imrt_core.evaluate.plan_complexity import PlanComplexity
+from imrt_core.evaluate.plan_quality import PlanQuality
+
 from .answers import GoalAnswer, number, status_text
 from .mu_check import MuCheckPart, plan_text
 from .output import Answer
-from .plan_figures import PlanComplexityPart, PlanQualityPart, figures_tables
+from .plan_figures import figures_tables
 
 
 class PlanTechnique(StrEnum):
@@ -34,6 +37,9 @@ class PlannedBeam(BaseModel):
 class PlanAnswer(Answer):
     """What ``igrt plan`` prints, and writes as ``plan.json``."""
 
+    # The figures come as dataclasses: they too are checked for finite numbers.
+    model_config = ConfigDict(revalidate_instances="always")
+
     out: str
     plan_uid: str
     goals: tuple[GoalAnswer, ...]
@@ -46,8 +52,8 @@ class PlanAnswer(Answer):
     segments: int
     delivery_seconds: float
     technique: PlanTechnique = PlanTechnique.SLIDING_WINDOW
-    quality: PlanQualityPart | None = None
-    complexity: PlanComplexityPart | None = None
+    quality: PlanQuality | None = None
+    complexity: PlanComplexity | None = None
     mu_check: MuCheckPart | None
     conflicts: tuple[str, ...]
     beams: tuple[PlannedBeam, ...]

@@ -1,4 +1,4 @@
-"""The plan report numbers of ``igrt plan``: as JSON, and as tables."""
+"""The plan report numbers of ``igrt plan`` as tables."""
 
 from __future__ import annotations
 
@@ -6,80 +6,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .output import Part
+from imrt_core.evaluate.plan_complexity import PlanComplexity
+from imrt_core.evaluate.plan_quality import PlanQuality
 
 
-class TargetQualityPart(Part):
-    """A target, course dose; see :class:`imrt_core.evaluate.plan_quality.TargetQuality`."""
-
-    name: str
-    prescription_gy: float
-    volume_cc: float
-    d98_gy: float
-    d95_gy: float
-    d50_gy: float
-    d2_gy: float
-    homogeneity_index: float | None
-
-
-class LevelQualityPart(Part):
-    """A dose level; see :class:`imrt_core.evaluate.plan_quality.LevelQuality`."""
-
-    prescription_gy: float
-    targets: tuple[str, ...]
-    target_cc: float
-    isodose_cc: float
-    covered_cc: float
-    half_isodose_cc: float
-    conformity_index: float
-    conformity_index_95: float
-    gradient_index: float | None
-
-
-class PlanQualityPart(Part):
-    """Coverage, conformity and integral dose, course scale; integral dose is that outside the targets."""
-
-    targets: tuple[TargetQualityPart, ...]
-    levels: tuple[LevelQualityPart, ...]
-    integral_dose_gy_l: float
-    integral_dose_j: float | None
-    judged_l: float
-    outside_grid_l: float
-
-
-class BeamComplexityPart(Part):
-    """A beam, per fraction; see :class:`imrt_core.evaluate.plan_complexity.BeamComplexity`."""
-
-    name: str
-    mu: float
-    segments: int
-    leaf_sequence_variability: float
-    aperture_area_variability: float
-    modulation_complexity_score: float
-    mean_leaf_gap_mm: float
-    small_gap_share: float
-    mean_area_cm2: float
-    seconds: float
-
-
-class PlanComplexityPart(Part):
-    """MU, modulation and time, per fraction; ``treatment_seconds`` counts the gantry's way between beams too."""
-
-    mu: float
-    mu_per_gy: float | None
-    segments: int
-    modulation_complexity_score: float
-    mean_leaf_gap_mm: float
-    small_gap_share: float
-    mean_area_cm2: float
-    treatment_seconds: float
-    gantry_seconds: float
-    beams: tuple[BeamComplexityPart, ...]
-
-
-def figures_tables(
-    quality: PlanQualityPart | None, complexity: PlanComplexityPart | None
-) -> tuple[RenderableType, ...]:
+def figures_tables(quality: PlanQuality | None, complexity: PlanComplexity | None) -> tuple[RenderableType, ...]:
     """Return the figures for a person."""
     shown: list[RenderableType] = []
     if quality is not None:

@@ -31,7 +31,6 @@ from .answers import GoalAnswer
 from .mu_check import plan_part
 from .output import ForceOption, JsonOption, answering, refuse_existing
 from .plan_answer import PlanAnswer, PlannedBeam, PlanTechnique
-from .plan_figures import PlanComplexityPart, PlanQualityPart
 from .progress import stages_shown
 
 PLAN_FILE, DOSE_FILE, JSON_FILE = "rtplan.dcm", "rtdose.dcm", "plan.json"
@@ -223,8 +222,8 @@ def plan(
         segments=result.segments,
         delivery_seconds=result.delivery_seconds,
         technique=technique,
-        quality=PlanQualityPart.model_validate(quality, from_attributes=True),
-        complexity=PlanComplexityPart.model_validate(complexity, from_attributes=True),
+        quality=quality,
+        complexity=complexity,
         mu_check=plan_part(check),
         conflicts=tuple(map(str, result.conflicts)),
         beams=tuple(
