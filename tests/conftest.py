@@ -3,9 +3,34 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import numba
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_per_worker() -> Iterator[None]:
+    """Give each of several workers one thread of kernels: two on every core would wait for one another.
+
+    Tests about threads ask for :func:`all_threads`.
+    """
+    before = numba.get_num_threads()
+    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+        numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
+
+
+@pytest.fixture
+def all_threads() -> Iterator[int]:
+    """Let kernels use all threads during a test; gives their number, at least two."""
+    before, most = numba.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    assert most >= 2, "tests about threads need two processors"
+    numba.set_num_threads(most)
+    yield most
+    numba.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

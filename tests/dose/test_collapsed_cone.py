@@ -89,14 +89,13 @@ def test_energy_is_kept() -> None:
     assert absorbed.min() > -1e-4 * absorbed.max()
 
 
-def test_result_does_not_depend_on_threads() -> None:
+def test_result_does_not_depend_on_threads(all_threads: int) -> None:
     import numba
 
     red = mixed_patient()
     opening = field(BeamGeometry(40.0, (0.0, 0.0, 10.0), "HFS"), (-20.0, 30.0), (-25.0, 15.0))
-    threads = numba.get_num_threads()
     doses = []
-    for count in (1, threads):
+    for count in (1, all_threads):
         numba.set_num_threads(count)
         doses.append(collapsed_cone_dose(red, [opening], MODEL, dose_grid=red.grid).array)
     np.testing.assert_array_equal(doses[0], doses[-1])

@@ -75,19 +75,16 @@ def test_products_are_those_of_the_explicit_matrix() -> None:
     assert [c.stop - c.start for c in matrix.columns] == [len(b) for b in bixels]
 
 
-def test_adjoint_superposition_and_determinism() -> None:
+def test_adjoint_superposition_and_determinism(all_threads: int) -> None:
     matrix = patient_matrix([BeamGeometry(g, CENTRE, "HFS") for g in (0.0, 120.0, 240.0)])
     rng = np.random.default_rng(0)
     w, other = rng.random((2, matrix.shape[1]))
     g = rng.random(matrix.shape[0])
     assert float(matrix.dose(w).astype(float) @ g) == pytest.approx(float(matrix.backproject(g) @ w), rel=1e-5)
     np.testing.assert_allclose(matrix.dose(w) + matrix.dose(other), matrix.dose(w + other), rtol=1e-5)
-    threads = numba.get_num_threads()
-    try:
-        numba.set_num_threads(1)
-        one = matrix.backproject(g), matrix.dose(w)
-    finally:
-        numba.set_num_threads(threads)
+    numba.set_num_threads(1)
+    one = matrix.backproject(g), matrix.dose(w)
+    numba.set_num_threads(all_threads)
     np.testing.assert_array_equal(one[0], matrix.backproject(g))
     np.testing.assert_array_equal(one[1], matrix.dose(w))
 

@@ -17,10 +17,11 @@ from imrt_core.optimize import (
     PlanSettings,
     Technique,
     Tier,
+    from_goals,
     make_plan,
     reoptimise_in_tiers,
 )
-from imrt_core.patient import Goal, PlanError, ProtocolError, StructureSet, Volume
+from imrt_core.patient import Goal, Plan, PlanError, ProtocolError, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from tests.optimize.cases import GRID, c_shape_patient
 
@@ -207,23 +208,49 @@ def test_reoptimisation_for_a_shrunken_patient(planned: tuple[PlanResult, list[P
     assert day.plan.sop_instance_uid == "1.2.3.4.6"
 
 
-def test_a_warm_start_needs_a_quarter_of_the_iterations(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
-    """To come within 2 % of the objective that a cold start ends with, on the patient who lost 8 mm."""
-    thinner, _ = _thinner()
-    objectives: dict[str, list[float]] = {"warm": [], "cold": []}
-    for start, found in objectives.items():
-        progress: list[PlanProgress] = []
-        _plan(
-            red=thinner,
-            settings=replace(SETTINGS, corrections=0),
-            warm_start=planned[0].plan if start == "warm" else None,
-            progress=progress.append,
-        )
-        found += [p.objective for p in progress if p.stage == "optimise" and p.round == 0 and p.iteration > 0]
-    near = 1.02 * objectives["cold"][-1]
-    assert min(objectives["warm"]) <= near
-    warm, cold = (int(np.flatnonzero(np.array(found) <= near)[0]) + 1 for found in objectives.values())
+def _objectives_by_iteration(start: Plan | None) -> np.ndarray:
+    """Objective after every iteration of the first round, on the patient who lost 8 mm."""
+    progress: list[PlanProgress] = []
+    _plan(
+        red=_thinner()[0],
+        settings=replace(SETTINGS, corrections=0),
+        warm_start=start,
+        progress=progress.append,
+    )
+    return np.array([p.objective for p in progress if p.stage == "optimise" and p.round == 0 and p.iteration > 0])
+
+
+def test_a_warm_start_is_near_the_end_in_a_tenth_of_the_iterations(
+    planned: tuple[PlanResult, list[PlanProgress]],
+) -> None:
+    """Within 10 % and within 2 % of the objective that a cold start stops at."""
+    found = {"warm": _objectives_by_iteration(planned[0].plan), "cold": _objectives_by_iteration(None)}
+
+    def first_within(factor: float) -> tuple[int, int]:
+        near = factor * found["cold"][-1]
+        assert found["warm"].min() <= near
+        warm, cold = (int(np.argmax(objectives <= near)) + 1 for objectives in found.values())
+        return warm, cold
+
+    warm, cold = first_within(1.1)
+    assert warm <= len(found["cold"]) / 10
+    assert cold >= 5 * warm
+    warm, cold = first_within(1.02)
     assert warm <= cold / 4, (warm, cold)
+
+
+def test_a_warm_start_needs_a_tenth_of_the_iterations_without_a_pull(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the objective that a cold start reaches after all of its 60.
+
+    With next to no pull on organ means: with the planner's own a cold start ends by itself before.
+    """
+    monkeypatch.setattr(from_goals, "_PULL_WEIGHT", 0.05)
+    record = _plan().plan
+    cold = _objectives_by_iteration(None)
+    reached = np.flatnonzero(_objectives_by_iteration(record) <= cold[-1])
+    assert len(cold) == SETTINGS.max_iterations
+    assert len(reached)
+    assert reached[0] + 1 <= SETTINGS.max_iterations // 10
 
 
 def test_a_warm_start_is_far_ahead_of_a_cold_one(planned: tuple[PlanResult, list[PlanProgress]]) -> None:
