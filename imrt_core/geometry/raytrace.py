@@ -184,7 +184,7 @@ def ray_fan(
     """Lay out a fan of rays that covers the given points; arguments and errors as :func:`depth_grid`."""
     pitch = pitch_mm or float(np.clip(rays.finest_mm / 1.5, 1.0, 2.0))
     step = step_mm or float(np.clip(rays.finest_mm, 1.0, 3.0))
-    extremes = points_lps if len(points_lps) <= 8 else box_corners(points_lps)
+    extremes = box_corners(points_lps)
     projected = beam.project(extremes)
     lower, upper = projected.min(axis=0) - pitch, projected.max(axis=0) + pitch
     columns, rows = (int(n) for n in np.ceil((upper - lower) / pitch).astype(int) + 1)
