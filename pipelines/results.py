@@ -65,6 +65,8 @@ class PlanOfRecord:
         Of the optimisation.
     notes : tuple of str
         Beams that were moved or left out.
+    objections : tuple of str
+        What the machine's clearance and the protocol's avoidance have against a received plan; a person must look.
     """
 
     plan: Plan
@@ -74,6 +76,7 @@ class PlanOfRecord:
     segments: int | None = None
     stage_seconds: Mapping[str, float] | None = None
     notes: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,6 +258,9 @@ class PlanForDay:
         Ways of re-optimisation that were tried, in order.
     tier_reason : str
         Why they ended there, in a sentence.
+    objections : tuple of str
+        What clearance and avoidance have against its beams on today's anatomy: the directions are those of the plan of
+        record, what lies in their way may have changed.
     """
 
     outcome: str
@@ -271,3 +277,4 @@ class PlanForDay:
     mu_check: MuCheck | None = None
     tiers: tuple[TierResult, ...] = ()
     tier_reason: str = ""
+    objections: tuple[str, ...] = ()

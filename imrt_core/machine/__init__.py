@@ -1,7 +1,7 @@
 """Treatment machines: beam model, collimator, limits, table, imagers, density curves and couch."""
 
 from .beam_model import BeamModel, Calibration, CommissionedRange, Residuals
-from .clearance import Clearance, ClearanceRange, clearance_refusal, refuse_collisions
+from .clearance import Clearance, ClearanceRange, clearance_refusal
 from .collimators import NamedCollimator, mismatches, recognise
 from .couch import Couch, CouchLayer
 from .density import DensityCurve, mass_density, relative_electron_density
@@ -31,7 +31,6 @@ __all__ = [
     "mismatches",
     "parse_machine",
     "recognise",
-    "refuse_collisions",
     "relative_electron_density",
     "shipped_machines",
     "write_machine",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imrt_core.patient import Beam, MachineError, Plan, PlanError
+from imrt_core.patient import Beam, MachineError
 
 #: Angles are read to this precision; a range includes its ends.
 _TOLERANCE_DEG = 0.05
@@ -119,25 +119,3 @@ def positions_of(beam: Beam) -> tuple[tuple[float, float], ...]:
         steps = int(np.ceil(swept / _ARC_STEP_DEG))
         found += [((point.gantry_deg + sign * swept * n / steps) % 360.0, point.table_deg) for n in range(1, steps)]
     return tuple(dict.fromkeys(found))
-
-
-def refuse_collisions(plan: Plan, clearance: Clearance | None) -> None:
-    """Refuse a plan of which a control point, or a gantry angle that an arc passes, has no clearance.
-
-    Raises
-    ------
-    PlanError
-        Naming the first such angle of every beam.
-    """
-    faults = []
-    for beam in plan.beams:
-        reasons = (clearance_refusal(clearance, *angles) for angles in positions_of(beam))
-        if reason := next((r for r in reasons if r), None):
-            faults.append(f"beam {beam.name}: {reason}")
-    if faults:
-        raise PlanError(
-            "beams without clearance",
-            found="; ".join(faults),
-            expected="angles that the machine's clearance table allows",
-            code="no-clearance",
-        )

@@ -8,6 +8,7 @@ from .arrangement import (
     EquidistantBeams,
     NotThrough,
     arrange_beams,
+    objections,
 )
 from .beam_angles import AngleProgress, AngleSearch, AngleSelection, select_angles
 from .conformal import make_conformal_plan
@@ -62,6 +63,7 @@ __all__ = [
     "limits_from_goals",
     "make_conformal_plan",
     "make_plan",
+    "objections",
     "objective_levels",
     "objectives_from_goals",
     "optimize_by_priority",

@@ -9,8 +9,8 @@ import numpy as np
 
 from imrt_core.geometry.entrance import EntranceTest
 from imrt_core.machine import Machine
-from imrt_core.machine.clearance import clearance_refusal, in_range
-from imrt_core.patient import PlanError, ProtocolError, StructureSet
+from imrt_core.machine.clearance import clearance_refusal, in_range, positions_of
+from imrt_core.patient import Plan, PlanError, ProtocolError, StructureSet
 
 from .plan_types import BeamDirection
 
@@ -235,6 +235,24 @@ def refuse_blocked(beams: Sequence[BeamDirection], obstacles: BeamObstacles) -> 
             expected="angles that clearance and avoidance leave free",
             code="beam-blocked",
         )
+
+
+def objections(plan: Plan, obstacles: BeamObstacles) -> tuple[str, ...]:
+    """Return what speaks against the beams of a plan that was not made under these obstacles, a sentence each.
+
+    Of an arc every degree that it passes counts; each rule is named once per beam, with how often it is broken.
+    """
+    found: list[str] = []
+    for beam in plan.beams:
+        positions = positions_of(beam)
+        broken: dict[str, list[str]] = {}
+        for gantry_deg, table_deg in positions:
+            for rule, reason in obstacles.reasons(gantry_deg, table_deg).items():
+                broken.setdefault(rule, []).append(reason)
+        for reasons in broken.values():
+            often = f" ({len(reasons)} of {len(positions)} positions)" if len(positions) > 1 else ""
+            found.append(f"Beam {beam.name}: {reasons[0]}{often}.")
+    return tuple(found)
 
 
 def _moved(wanted: EquidistantBeams, obstacles: BeamObstacles) -> tuple[tuple[BeamDirection, ...], tuple[str, ...]]:

@@ -296,6 +296,7 @@ def _sequenced(
             segments=len(parts),
             seconds=delivery_seconds(leaves, cumulative, limits, rate),
             dose_rate_mu_per_min=rate,
+            closed_mu=machine.model.mlc_transmission * float(ends[-1]),
         )
         made.append(SequencedBeam(number, parts[0][0].geometry, sequence))
     return tuple(made)

@@ -15,6 +15,7 @@ from imrt_core.patient import Beam, Plan, PlanError
 
 from .case import PlanningCase
 from .fluence_map import FluenceMap
+from .leaf_sweep import NEGLIGIBLE_FLUENCE
 from .plan_types import PlanSettings
 from .sequencing import LeafSequence, sequence
 
@@ -51,9 +52,17 @@ class SequencedBeam:
 
 
 def sequence_beams(
-    case: PlanningCase, weights: NDArray[np.float64], machine: Machine, settings: PlanSettings
+    case: PlanningCase,
+    weights: NDArray[np.float64],
+    machine: Machine,
+    settings: PlanSettings,
+    *,
+    closed: NDArray[np.float64] | None = None,
 ) -> tuple[SequencedBeam, ...]:
     """Sequence every beam whose fluence is not negligible.
+
+    ``weights`` are what leaves open for; ``closed`` is what arrives besides (:func:`closed_weights` of the round
+    before). It opens no jaw.
 
     Raises
     ------
@@ -63,11 +72,15 @@ def sequence_beams(
     peak = float(weights.max(initial=0.0))
     limits = replace(machine.limits, minimum_segment_mu=SEGMENT_RESERVE * machine.limits.minimum_segment_mu)
     fields = []
-    parts = zip(case.geometry, case.bixels_mm, case.split(weights), strict=True)
-    for number, (geometry, centres, mu) in enumerate(parts, start=1):
+    under_leaves = case.split(np.zeros_like(weights) if closed is None else closed)
+    parts = zip(case.geometry, case.bixels_mm, case.split(weights), under_leaves, strict=True)
+    for number, (geometry, centres, mu, closed_mu) in enumerate(parts, start=1):
         if mu.size == 0 or mu.max() < _NEGLIGIBLE_BEAM * peak:
             continue
-        fluence = FluenceMap.from_bixels(centres[:, 0], centres[:, 1], mu, size_mm=(settings.bixel_mm,) * 2)
+        used = centres[mu > NEGLIGIBLE_FLUENCE * mu.max()]
+        inside = np.all((centres >= used.min(axis=0)) & (centres <= used.max(axis=0)), axis=1)
+        wanted = mu + np.where(inside, closed_mu, 0.0)
+        fluence = FluenceMap.from_bixels(centres[:, 0], centres[:, 1], wanted, size_mm=(settings.bixel_mm,) * 2)
         try:
             leaves = sequence(
                 fluence,
@@ -90,6 +103,26 @@ def sequence_beams(
     if not fields:
         raise PlanError("the optimised plan has no fluence", found="no beam with fluence")
     return tuple(fields)
+
+
+def closed_weights(case: PlanningCase, fields: Sequence[SequencedBeam]) -> NDArray[np.float64]:
+    """Return what arrives at each bixel however little is wanted there: leaf transmission and the closed pairs' gap.
+
+    MU per fraction, in the order of the matrix's columns; 0 behind the jaws and for beams without a field.
+    """
+    by_number = {field.number: field.sequence for field in fields}
+    parts = []
+    for number, centres in enumerate(case.bixels_mm, start=1):
+        if number not in by_number:
+            parts.append(np.zeros(len(centres)))
+            continue
+        leaves = by_number[number]
+        inside = [
+            (low < place) & (place < high)
+            for place, (low, high) in zip(centres.T, (leaves.jaw_x_mm, leaves.jaw_y_mm), strict=True)
+        ]
+        parts.append(np.where(inside[0] & inside[1], leaves.closed_mu, 0.0))
+    return np.concatenate(parts)
 
 
 def delivered_weights(case: PlanningCase, fields: Sequence[SequencedBeam]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from imrt_core.patient import MultileafCollimator, PlanError
 from .fluence_map import FloatArray, FluenceMap, overlap_fractions
 
 #: Fluence below this share of the map's maximum does not open a jaw.
-_NEGLIGIBLE = 0.01
+NEGLIGIBLE_FLUENCE = 0.01
 #: How far behind the jaw a closed pair hides, beyond the minimum gap.
 _HIDE_MM = 2.0
 
@@ -43,7 +43,7 @@ class LeafField:
         peak = float(wanted.mu.max(initial=0.0))
         if peak <= 0:
             raise PlanError("there is no fluence to sequence", found="an empty fluence map")
-        used = wanted.mu > _NEGLIGIBLE * peak
+        used = wanted.mu > NEGLIGIBLE_FLUENCE * peak
         rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
         row_slice, column_slice = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         x = wanted.x_edges_mm[columns[0] : columns[-1] + 2]

@@ -68,7 +68,7 @@ class PlanSettings:
     target_margin_mm: float = 5.0
     cutoff_mm: float = 25.0
     technique: Technique = Technique.SLIDING_WINDOW
-    control_points: int = 60
+    control_points: int = 120
     levels: int = 12
     refine_segments: bool = True
     dose_rate_mu_per_min: float = 300.0

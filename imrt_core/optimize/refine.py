@@ -215,5 +215,6 @@ def _with(field: SequencedBeam, mu: FloatArray, leaves_mm: FloatArray, machine: 
             leaves_mm=leaves,
             delivered=delivered,
             seconds=delivery_seconds(leaves, cumulative, machine.limits, sequence.dose_rate_mu_per_min),
+            closed_mu=machine.model.mlc_transmission * float(cumulative[-1]),
         ),
     )

@@ -19,7 +19,14 @@ from imrt_core.patient.contours import structure_volume_cc
 
 from .case import PlanningCase
 from .conflicts import conflicts
-from .delivery import PlanIdentity, SequencedBeam, assemble_plan, delivered_weights, sequence_beams
+from .delivery import (
+    PlanIdentity,
+    SequencedBeam,
+    assemble_plan,
+    closed_weights,
+    delivered_weights,
+    sequence_beams,
+)
 from .fluence_result import FluenceProgress, FluenceResult
 from .from_goals import limits_from_goals
 from .judge import Judge, Judgement, judged_plan
@@ -33,6 +40,9 @@ from .tighten import Aims, tightened_aims, tightened_limits
 #: Extra rounds while a hard goal is violated, and where other goals are just missed.
 _EXTRA_ROUNDS = 2
 _EXTRA_ROUNDS_SOFT = 1
+
+#: MU of a modulated beam in units of equal fluence, before there is a sequence: for what leaks through closed leaves.
+_GUESSED_BEAM_MU = 6.0
 
 ProgressCallback = Callable[[PlanProgress], None]
 
@@ -127,25 +137,27 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         Fluence to start from; None for equal fluence.
     """
     case, judge, settings = session.case, session.judge, session.settings
-    weights, limits, offset = initial, case.limits, case.background_gy
-    objectives = case.objectives
+    limits, objectives = case.limits, case.objectives
     aims = Aims(tuple(judge.goals), tuple(judge.prescription_gy))
     best: tuple[tuple[bool, int, float], PlanResult] | None = None
     iterations = 0
-    level: NDArray[np.float64] | None = None
+    level = equal_weights(
+        case.matrix,
+        objectives,
+        structures=case.voxels.sets,
+        course_gy_per_matrix_gy=judge.fractions,
+        offset_gy=case.background_gy,
+    )
+    # What arrives under closed leaves, by the MU of the round before: no optimiser can take it away.
+    closed = _GUESSED_BEAM_MU * session.machine.model.mlc_transmission * level
+    # A warm start's fluence holds that too; none of it starts at the bound itself.
+    weights = level if initial is None else np.maximum(initial - closed, 0.1 * initial)
     # Course dose beside A·w: of the fluence, what leaves and engine make of it; of the apertures, the engine alone.
-    engine_offset = offset
+    offset = case.background_gy + judge.fractions * case.matrix.dose(closed)
+    engine_offset = case.background_gy
 
     while True:
         with watch.stage("optimise"):
-            if level is None:
-                level = equal_weights(
-                    case.matrix,
-                    case.objectives,
-                    structures=case.voxels.sets,
-                    course_gy_per_matrix_gy=judge.fractions,
-                    offset_gy=case.background_gy,
-                )
             found = optimize_by_priority(
                 case.matrix,
                 objective_levels(objectives, judge.goals),
@@ -154,7 +166,7 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
                 course_gy_per_matrix_gy=judge.fractions,
                 offset_gy=offset,
                 smoothness=case.smoothness,
-                initial_weights=level if weights is None else weights,
+                initial_weights=weights,
                 maximum_weights=settings.peak_fluence * level,
                 max_iterations=settings.max_iterations if watch.round == 0 else max(settings.max_iterations // 2, 1),
                 tolerance=settings.tolerance,
@@ -163,7 +175,7 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
             fluence = found.result
         iterations += found.iterations
         with watch.stage("sequence"):
-            fields = sequence_beams(case, fluence.weights, session.machine, settings)
+            fields = sequence_beams(case, fluence.weights, session.machine, settings, closed=closed)
             if settings.technique is Technique.STEP_AND_SHOOT and settings.refine_segments:
                 fields = refined_segments(
                     case,
@@ -179,7 +191,7 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         if watch.round < settings.corrections:
             with watch.stage("final_dose"):
                 delivered = session.dose_at_rows_gy(plan)
-            weights = fluence.weights
+            closed, weights = _opened(case, fields, fluence.weights + closed)
             offset, engine_offset = _offsets(session, fields, weights, delivered)
             watch.round += 1
             continue
@@ -198,12 +210,20 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
             found_conflicts = () if best[1].feasible else _conflicts(session, fluence.weights, offset, level, watch)
             return replace(best[1], iterations=iterations, stage_seconds=watch.seconds, conflicts=found_conflicts)
         watch.round += 1
-        weights = fluence.weights
+        closed, weights = _opened(case, fields, fluence.weights + closed)
         delivered = forward.fraction_dose_gy.sample(case.voxels.points_lps, outside=0.0)
         offset, engine_offset = _offsets(session, fields, weights, delivered)
         limits = tightened_limits(limits, verdict.hard_violations)
         if tighter is not None and case.objectives_for is not None:
             aims, objectives = tighter, case.objectives_for(tighter)
+
+
+def _opened(
+    case: PlanningCase, fields: tuple[SequencedBeam, ...], wanted: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Part the wanted fluence into what arrives under closed leaves and what the leaves have to open for."""
+    closed = closed_weights(case, fields)
+    return closed, np.maximum(wanted - closed, 0.0)
 
 
 def _offsets(

@@ -70,6 +70,8 @@ class LeafSequence:
         Beam-on time, with leaf travel between static segments.
     dose_rate_mu_per_min : float
         Dose rate that the times assume.
+    closed_mu : float
+        What arrives inside the jaws where leaves never open: transmission and, where closed pairs sweep, their gap.
     """
 
     technique: Technique
@@ -83,6 +85,7 @@ class LeafSequence:
     segments: int
     seconds: float
     dose_rate_mu_per_min: float
+    closed_mu: float
 
     def control_points(
         self,
@@ -201,6 +204,7 @@ def sequence(
     if mlc.axis == "Y":
         jaw_x_mm, jaw_y_mm = jaw_y_mm, jaw_x_mm
     check_machine(leaves, jaw_x_mm, jaw_y_mm, float(cumulative[-1]), limits)
+    swept_mu = limits.leaf_gap_mm / travel_mm_per_mu if technique is Technique.SLIDING_WINDOW else 0.0
     return LeafSequence(
         technique=technique,
         mu=float(cumulative[-1]),
@@ -213,6 +217,7 @@ def sequence(
         segments=len(cumulative) - 1 if technique is Technique.SLIDING_WINDOW else len(cumulative) // 2,
         seconds=delivery_seconds(leaves, cumulative, limits, dose_rate),
         dose_rate_mu_per_min=dose_rate,
+        closed_mu=transmission * float(cumulative[-1]) + (1.0 - transmission) * swept_mu,
     )
 
 

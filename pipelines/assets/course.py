@@ -68,6 +68,7 @@ def plan_of_record(context: AssetExecutionContext, planning_data: Planning) -> O
             "beams": len(result.plan.beams),
             "MU per fraction": float(result.plan.total_mu),
             "approval": result.plan.approval_status,
+            "notes": MetadataValue.json([*result.notes, *result.objections]),
         },
     )
 

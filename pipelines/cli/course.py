@@ -101,6 +101,7 @@ def course_answer(added: AddedCourse, *, seconds: float | None = None) -> Course
     ]
     if baseline.mu_check is not None:
         reasons += [f"independent MU check: {text}" for text in baseline.mu_check.differing]
+    reasons += [f"plan of record: {text}" for text in added.plan.objections]
     reasons += load_machine(added.folder.machine_file).model.validity_warnings
     return CourseAnswer(
         course=record.course,

@@ -30,6 +30,8 @@ def plan_summary(plan: PlanOfRecord, course: CourseRecord) -> PlanSummary:
         prescription_gy=tuple(course.prescription_gy.items()),
         total_mu=plan.plan.total_mu,
         origin=plan.origin,
+        notes=plan.notes,
+        objections=plan.objections,
     )
 
 
@@ -72,6 +74,7 @@ def plan_of_day_report(
             "mu_check_beams": _mu_check_rows(plan.mu_check),
             "tiers": tuple(_tier_row(tier) for tier in plan.tiers),
             "tier_reason": plan.tier_reason,
+            "objections": plan.objections,
         }
     )
 

@@ -163,7 +163,11 @@ class DoseBasis(Part):
 
 
 class PlanSummary(Part):
-    """The plan of record (``imrt_core.patient.Plan``)."""
+    """The plan of record (``imrt_core.patient.Plan``).
+
+    ``notes``: beams that were moved or left out when it was made here. ``objections``: what clearance and avoidance
+    have against the beams of one that came.
+    """
 
     label: str
     sop_instance_uid: str = ""
@@ -173,6 +177,8 @@ class PlanSummary(Part):
     prescription_gy: tuple[tuple[str, float], ...] = ()
     total_mu: Figure = None
     origin: str = ""
+    notes: tuple[str, ...] = ()
+    objections: tuple[str, ...] = ()
 
 
 class PlanComparison(Part):
@@ -209,6 +215,7 @@ class PlanOfDay(Part):
     ``apply_shift`` is printed beside the plan: a plan of day is made for the patient *after* the stated shift.
     ``mu_check``: outcome of the independent MU check, with its beams in ``mu_check_beams``; None where there is no new
     plan, or one that was made before there was a check. A check that did not pass must be overridden to approve.
+    ``objections``: what clearance and avoidance have against its beams on today's anatomy.
     """
 
     outcome: Literal["kept", "reoptimised", "not-computed"]
@@ -232,3 +239,4 @@ class PlanOfDay(Part):
     checks: tuple[QualityFigure, ...] = ()
     tiers: tuple[TierRow, ...] = ()
     tier_reason: str = ""
+    objections: tuple[str, ...] = ()

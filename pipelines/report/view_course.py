@@ -31,6 +31,7 @@ def course_page(report: CourseReport) -> Page:
     if report.baseline is not None and report.baseline.validated is False:
         banners.append(Cell("Engine not validated for this plan: every decision of this course is a review.", "bad"))
     banners += model_banners(report.baseline)
+    banners += [Cell(f"Plan of record: {text}", "bad") for text in (report.plan.objections if report.plan else ())]
     if not done:
         banners.append(Cell("No fraction has been processed yet.", "info"))
     return Page(
@@ -60,6 +61,7 @@ def _facts(report: CourseReport) -> Facts:
         rows += [
             ("Plan of record", Cell(f"{plan.label}, {plan.approval_status or 'approval not stated'}")),
             ("Prescription", Cell(f"{prescription or UNKNOWN} in {plan.fractions_planned} fractions")),
+            *(("Beams", Cell(text)) for text in plan.notes),
         ]
     planned = f" of {plan.fractions_planned}" if plan else ""
     rows += [

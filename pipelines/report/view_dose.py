@@ -179,6 +179,8 @@ def plan_section(report: FractionReport) -> Section | None:
     if plan.outcome == "reoptimised":
         rows += _plan_facts(plan)
     blocks.append(Facts(tuple(rows)))
+    if plan.objections:
+        blocks.append(Notes(tuple(Cell(text, "bad") for text in plan.objections), title="Against its beams, today"))
     if plan.comparison:
         table_rows = tuple(
             (

@@ -12,10 +12,11 @@ from imrt_core.optimize import (
     BeamObstacles,
     EquidistantBeams,
     arrange_beams,
+    objections,
     select_angles,
 )
 from imrt_core.optimize.objectives import Objective
-from imrt_core.patient import Goal, StructureSet, Volume
+from imrt_core.patient import Goal, Plan, StructureSet, Volume
 
 from ..protocol import Protocol
 from ..protocol_beams import SelectRule, avoidance_of, beams_of, search_of
@@ -62,3 +63,20 @@ def beams_for(
     )
     arranged = arrange_beams(chosen.beams, obstacles)
     return BeamArrangement(chosen.beams, arranged.lost_deg, chosen.notes), avoidance
+
+
+def objections_to(
+    plan: Plan,
+    protocol: Protocol,
+    structures: StructureSet,
+    machine: Machine,
+    *,
+    targets: Sequence[str],
+    isocentre_lps: tuple[float, float, float],
+    patient_position: str,
+) -> tuple[str, ...]:
+    """Return what clearance and the protocol's avoidance have against a plan's beams on this anatomy, in sentences."""
+    avoidance = avoidance_of(protocol.avoid, tuple(s.name for s in structures if not s.is_empty))
+    return objections(
+        plan, BeamObstacles(machine, avoidance, structures, tuple(targets), isocentre_lps, patient_position)
+    )

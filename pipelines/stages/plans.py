@@ -33,7 +33,7 @@ from registration import DayStructures, DeformableMatch, warp, warp_structures
 from ..course_record import CourseRecord
 from ..protocol import Protocol
 from ..results import Baseline, DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
-from .beams import beams_for
+from .beams import beams_for, objections_to
 from .mu_check import mu_check_of
 
 #: What is tried on the day. New weights for the old apertures are left out: they met the goals of no fraction yet and
@@ -56,7 +56,7 @@ def plan_of_record(
         If no plan can be made.
     """
     if planning.data.plan is not None:
-        return PlanOfRecord(plan=planning.data.plan, origin="received")
+        return _received(planning.data.plan, planning.data.structures, course, protocol, machine)
     if course.patient_position is None:
         raise GeometryError("a plan needs the patient position", found="none", expected="HFS, HFP, FFS or FFP")
     data = planning.data
@@ -99,6 +99,23 @@ def plan_of_record(
         stage_seconds=result.stage_seconds,
         notes=arranged.notes,
     )
+
+
+def _received(
+    plan: Plan, structures: StructureSet, course: CourseRecord, protocol: Protocol, machine: Machine
+) -> PlanOfRecord:
+    found: tuple[str, ...] = ()
+    if course.patient_position is not None:
+        found = objections_to(
+            plan,
+            protocol,
+            structures,
+            machine,
+            targets=tuple(course.prescription_gy),
+            isocentre_lps=plan.isocentre_lps,
+            patient_position=course.patient_position,
+        )
+    return PlanOfRecord(plan=plan, origin="received", objections=found)
 
 
 def objectives_of(protocol: Protocol, structures: StructureSet) -> tuple[Objective, ...] | None:
@@ -207,7 +224,16 @@ def plan_of_day(
         computed=result.beams,
         patient_position=shift.patient_position,
     )
-    return _adapted(found, after, shift.motion, decision, check, seconds=time.perf_counter() - started)
+    against = objections_to(
+        result.plan,
+        protocol,
+        after,
+        machine,
+        targets=tuple(course.prescription_gy),
+        isocentre_lps=shift.machine_isocentre_lps,
+        patient_position=shift.patient_position,
+    )
+    return _adapted(found, after, shift.motion, decision, check, against, seconds=time.perf_counter() - started)
 
 
 def _adapted(
@@ -216,6 +242,7 @@ def _adapted(
     motion: RigidTransform,
     decision: Decision,
     check: MuCheck,
+    objections: tuple[str, ...],
     *,
     seconds: float,
 ) -> PlanForDay:
@@ -240,6 +267,7 @@ def _adapted(
         mu_check=check,
         tiers=found.tiers,
         tier_reason=found.reason,
+        objections=objections,
     )
 
 

@@ -20,6 +20,10 @@ from imrt_core.dicom import (
     write_registration,
     write_structures,
 )
+from imrt_core.geometry.beams_eye_view import BeamGeometry
+from imrt_core.machine import load_machine
+from imrt_core.optimize import FluenceMap, Technique, sequence
+from imrt_core.optimize.delivery import PlanIdentity, SequencedBeam, assemble_plan
 from imrt_core.patient import Grid, PatientIdentity, PatientImage, RigidTransform, Volume
 
 from .objects import day_image, dose, image, plan, structures
@@ -75,6 +79,42 @@ def _bare_plan(path: Path) -> Path:
     return write_plan(bare, image=ct, path=path)
 
 
+def _sequenced(path: Path, technique: Technique) -> Path:
+    ct, machine = image(), load_machine("generic_6mv")
+    fluence = FluenceMap(
+        np.array([[0, 4, 9, 2], [3, 12, 0, 5], [1, 8, 7, 0]], dtype=float),
+        np.arange(-10.0, 11, 5),
+        np.arange(-5.0, 11, 5),
+    )
+    leaves = sequence(
+        fluence,
+        machine.mlc,
+        machine.limits,
+        transmission=machine.model.mlc_transmission,
+        technique=technique,
+        minimum_segment_area_mm2=20.0,
+    )
+    beam = SequencedBeam(1, BeamGeometry(40.0, (1.0, 2.0, 3.0), "HFS"), leaves)
+    identity = PlanIdentity(
+        label="RESEARCH igrt",
+        plan_uid="1.2.3.4.5",
+        fractions_planned=35,
+        prescription_gy=(("PTV70", 70.0),),
+        frame_of_reference_uid=ct.frame_of_reference_uid,
+        structure_set_uid="1.2.3.4",
+        patient_position="HFS",
+    )
+    return write_plan(assemble_plan([beam], machine, identity), image=ct, path=path)
+
+
+def _sliding_window(path: Path) -> Path:
+    return _sequenced(path, Technique.SLIDING_WINDOW)
+
+
+def _step_and_shoot(path: Path) -> Path:
+    return _sequenced(path, Technique.STEP_AND_SHOOT)
+
+
 def _dose(path: Path) -> Path:
     # In the default 16 bits: dciodvfy aborts on any 32-bit pixel data (two bytes in a word at most), vendors' doses
     # included. All other attributes are the same; see test_32_bits_differ_from_16_in_the_pixels_only.
@@ -113,6 +153,8 @@ def _machine_isocentre(path: Path) -> Path:
         _unreviewed,
         _plan,
         _bare_plan,
+        _sliding_window,
+        _step_and_shoot,
         _dose,
         _fraction_dose,
         _reference_dose,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from imrt_core.geometry.entrance import EntranceTest
 from imrt_core.geometry.iec61217 import source_lps
-from imrt_core.machine import load_machine
+from imrt_core.machine import Clearance, ClearanceRange, load_machine
 from imrt_core.optimize import (
     AvoidanceSector,
     BeamAvoidance,
@@ -19,9 +21,10 @@ from imrt_core.optimize import (
     NotThrough,
     arrange_beams,
     make_plan,
+    objections,
 )
 from imrt_core.optimize.arrangement import angle_between
-from imrt_core.patient import Goal, PlanError, StructureError, StructureSet, Volume
+from imrt_core.patient import Beam, ControlPoint, Goal, Plan, PlanError, StructureError, StructureSet, Volume
 from imrt_core.patient.contours import structure_from_mask
 from imrt_core.patient.grid import Grid
 from tests.optimize.cases import c_shape_patient
@@ -146,6 +149,47 @@ def test_moved_beams_are_free_and_apart(count: int, start: float, first: float, 
     assert all(there.is_free(angle) for angle in angles)
     assert all(angle_between(a, b) >= 180.0 / count - 1e-6 for n, a in enumerate(angles) for b in angles[:n])
     assert len(angles) + sum("left out" in note for note in arranged.notes) == count
+
+
+def arc(first: float, last: float, direction: str, table: float = 0.0) -> Plan:
+    points = tuple(
+        ControlPoint(
+            cumulative_weight=weight,
+            gantry_deg=gantry,
+            gantry_direction=turn,
+            table_deg=table,
+            isocentre_lps=(0.0, 0.0, 0.0),
+            jaw_x_mm=(-20.0, 20.0),
+            jaw_y_mm=(-20.0, 20.0),
+        )
+        for weight, gantry, turn in ((0.0, first, direction), (1.0, last, "NONE"))
+    )
+    beam = Beam(number=1, name="arc", mu=100.0, control_points=points, nominal_energy_mv=6.0)
+    return Plan(beams=(beam,), fractions_planned=1)
+
+
+def test_a_plan_that_came_is_told_what_speaks_against_its_beams() -> None:
+    free = Clearance((ClearanceRange((0.0, 0.0), ((300.0, 60.0),)),), "test")
+    there = replace(obstacles(patient((50.0, 0.0, 0.0))), machine=replace(MACHINE, clearance=free))
+    assert objections(arc(310.0, 50.0, "CW"), there) == ()
+    # the other way round: 310 down to 50 passes 299 … 61, of 261 positions 239
+    (text,) = objections(arc(310.0, 50.0, "CC"), there)
+    assert text.startswith("Beam arc: gantry 299° with table 0° has no clearance") and "(239 of 261 positions)" in text
+    (text,) = objections(arc(310.0, 50.0, "CW", 20.0), there)
+    assert "table 20° is not in the clearance table" in text
+
+
+def test_avoidance_is_held_against_a_plan_rule_by_rule() -> None:
+    """The organ lies 50 mm left: rays touch it and the target within asin((10 + 15) / 50) = 30° of 90° and a bit."""
+    avoided = {"sectors": (AvoidanceSector(from_deg=170, to_deg=190),), "not_through": (NotThrough(structure="Organ"),)}
+    there = obstacles(patient((50.0, 0.0, 0.0)), **avoided)
+    assert objections(arc(195.0, 50.0, "CW"), there) == ()
+    found = objections(arc(20.0, 180.0, "CW"), there)
+    assert len(found) == 2
+    organ, sector = sorted(found, key=lambda text: "sector" in text)
+    assert "pass Organ before the target" in organ
+    assert int(organ.split("(")[1].split(" of")[0]) == pytest.approx(2 * np.degrees(np.arcsin(25 / 50)), abs=6)
+    assert "gantry 170° lies in the avoided sector" in sector and "(11 of 161 positions)" in sector
 
 
 def test_a_structure_that_is_not_there_is_refused() -> None:

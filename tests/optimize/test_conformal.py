@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from imrt_core.dicom import write_plan
 from imrt_core.dose import plan_dose
 from imrt_core.evaluate.plan_complexity import plan_complexity
 from imrt_core.machine import DeliveryLimits, load_machine
@@ -16,6 +18,8 @@ from imrt_core.optimize.conformal_weights import LeastSquaresTerm, aperture_mu
 from imrt_core.optimize.problem import PlanningVoxels
 from imrt_core.patient import Goal, PlanError, ProtocolError, StructureSet
 from imrt_core.patient.contours import structure_from_mask
+from tests.dicom.objects import image
+from tests.dicom.test_dciodvfy import validate
 from tests.optimize.cases import GRID, _mask, c_shape_patient
 
 MACHINE = load_machine("generic_6mv")
@@ -112,6 +116,14 @@ def test_every_segment_obeys_the_machine(boost: tuple[PlanResult, list[PlanProgr
         assert np.all(mu[mu > 1e-9] >= limits.minimum_segment_mu)
         assert limits.minimum_beam_mu <= beam.mu <= limits.maximum_beam_mu
     assert result.mu == pytest.approx(result.plan.total_mu)
+
+
+@pytest.mark.service
+def test_what_is_written_passes_the_validator(boost: tuple[PlanResult, list[PlanProgress]], tmp_path: Path) -> None:
+    ct = image()
+    plan = replace(boost[0].plan, frame_of_reference_uid=ct.frame_of_reference_uid)
+    assert max(len(beam.control_points) for beam in plan.beams) > 2, "a boost is a second segment"
+    validate(write_plan(plan, image=ct, path=tmp_path / "rp.dcm"))
 
 
 def test_the_plan_says_what_it_is(boost: tuple[PlanResult, list[PlanProgress]]) -> None:

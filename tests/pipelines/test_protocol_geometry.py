@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from imrt_core.dicom import read_plan, read_structures
 from imrt_core.evaluate import dvh
+from imrt_core.machine import load_machine
 from imrt_core.optimize import AngleSearch, EquidistantBeams
 from imrt_core.patient import (
     Contour,
@@ -29,6 +31,7 @@ from pipelines.protocol import parse_protocol, with_beams
 from pipelines.protocol_beams import SelectRule, beams_of, search_of
 from pipelines.stages.anatomy import _made_anew
 from pipelines.stages.planning import with_derived
+from pipelines.stages.plans import plan_of_record
 from pipelines.structure_names import match_structures, without
 from registration import DayStructures, PropagatedStructure
 from tests.pipelines import tiny
@@ -108,6 +111,25 @@ def test_the_beams_of_the_plan_are_those_that_may_be_used(planned: tuple[dict[st
     assert answer["lost_gantry_deg"]["sector 75° to 100°"] == 26
     assert answer["lost_gantry_deg"]["any"] >= 26
     assert any("The beam at 82° is moved to" in text for text in answer["warnings"])
+
+
+def test_a_plan_that_came_is_held_against_the_protocol(planned: tuple[dict[str, Any], Path]) -> None:
+    answer, out = planned
+    plan = read_plan(out / "rtplan.dcm")
+    angles = [b["gantry_deg"] for b in answer["beams"]]
+    course: Any = SimpleNamespace(patient_position="HFS", prescription_gy={"PTV70": 70.0})
+
+    def taken(sector: dict[str, float]) -> tuple[str, ...]:
+        rules = parse_protocol(protocol(avoid={"sectors": [sector]}))
+        planning = with_derived(replace(data(), plan=plan), rules)
+        record = plan_of_record(planning, planning.data.ct.hu, course, rules, load_machine("generic_6mv"))
+        assert record.origin == "received" and record.plan is plan
+        return record.objections
+
+    assert taken({"from_deg": angles[1] + 1, "to_deg": angles[2] - 1}) == ()
+    against = taken({"from_deg": angles[1] - 1, "to_deg": angles[2] + 1})
+    assert [text.split(":")[0] for text in against] == [f"Beam {plan.beams[n].name}" for n in (1, 2)]
+    assert all("lies in the avoided sector" in text for text in against)
 
 
 def data() -> PlanningData:
