@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imrt_core.dicom import read_dose, read_image
 from imrt_core.dicom.header import read_header
-from imrt_core.dicom.uids import CT_IMAGE, RT_DOSE, RT_STRUCTURE_SET, SPATIAL_REGISTRATION
+from imrt_core.dicom.uids import CT_IMAGE, DEFORMABLE_REGISTRATION, RT_DOSE, RT_STRUCTURE_SET, SPATIAL_REGISTRATION
 from imrt_core.patient import InputRefusedError, PatientImage, Volume
 from registration.itk import VOLUME_SUFFIXES, read_volume
 
@@ -65,7 +65,7 @@ def load_scalar(path: Path) -> LoadedImage:
 
 
 def dicom_kind(path: Path) -> str:
-    """Return image, dose, structures, registration or other for a DICOM file; image for a folder.
+    """Return image, dose, structures, (deformable) registration or other for a DICOM file; image for a folder.
 
     Raises
     ------
@@ -80,6 +80,7 @@ def dicom_kind(path: Path) -> str:
         RT_DOSE: "dose",
         RT_STRUCTURE_SET: "structures",
         SPATIAL_REGISTRATION: "registration",
+        DEFORMABLE_REGISTRATION: "deformable registration",
     }
     return kinds.get(read_header(path).sop_class, "other")
 

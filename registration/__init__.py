@@ -10,7 +10,7 @@ from .deformable import DeformableMatch, day_grid, register_deformable
 from .hu_of_day import HuOfDay, hu_of_day
 from .propagate import DayStructures, PropagatedStructure, PropagationRules, PtvRule, propagate_structures
 from .quality import DeformableLimits, DeformableQuality, MatchLimits, MatchQuality
-from .rigid import RigidMatch, register_rigid
+from .rigid import RigidMatch, TargetMatch, register_rigid
 from .warp import warp, warp_structures
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "PtvRule",
     "RigidMatch",
     "TableLimits",
+    "TargetMatch",
     "applied_shift",
     "calibrate",
     "couch_shift",

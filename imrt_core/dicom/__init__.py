@@ -2,6 +2,11 @@
 
 from .course import read_course, read_patient
 from .ct import read_image, write_image
+from .deformable_registration import (
+    DeformableRegistration,
+    read_deformable_registration,
+    write_deformable_registration,
+)
 from .registration import SpatialRegistration, read_machine_isocentre, read_registration
 from .registration_writer import write_machine_isocentre, write_registration
 from .rtdose import read_dose, write_dose
@@ -12,10 +17,12 @@ from .series import SeriesFiles, find_series
 from .uids import uid_from, with_uids
 
 __all__ = [
+    "DeformableRegistration",
     "SeriesFiles",
     "SpatialRegistration",
     "find_series",
     "read_course",
+    "read_deformable_registration",
     "read_dose",
     "read_image",
     "read_machine_isocentre",
@@ -25,6 +32,7 @@ __all__ = [
     "read_structures",
     "uid_from",
     "with_uids",
+    "write_deformable_registration",
     "write_dose",
     "write_image",
     "write_machine_isocentre",

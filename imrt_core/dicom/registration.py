@@ -158,7 +158,7 @@ def _read(path: Path) -> tuple[Dataset, str, dict[str, RigidTransform]]:
     for item in items(dataset, "RegistrationSequence", path):
         frame = text(item, "FrameOfReferenceUID", path)
         steps = [
-            _rigid(matrix, path)
+            rigid_matrix(matrix, path)
             for registration in items(item, "MatrixRegistrationSequence", path)
             for matrix in items(registration, "MatrixSequence", path)
         ]
@@ -177,7 +177,14 @@ def _read(path: Path) -> tuple[Dataset, str, dict[str, RigidTransform]]:
     return dataset, registered, matrices
 
 
-def _rigid(item: Dataset, path: Path) -> RigidTransform:
+def rigid_matrix(item: Dataset, path: Path) -> RigidTransform:
+    """Return the transformation matrix of an item.
+
+    Raises
+    ------
+    DicomError
+        If it is absent or not rigid.
+    """
     keyword = "FrameOfReferenceTransformationMatrix"
     values: NDArray[np.float64] = needed(numbers(item, keyword, path, count=16), keyword, path)
     try:

@@ -78,7 +78,11 @@ def write_registration(
     ]
     if machine_isocentre_lps is not None and moving.patient_position is not None:
         parts.append(_registered(IEC_FIXED_FRAME, fixed_from_moving @ _image_from_iec(moving, machine_isocentre_lps)))
-    return _save(parts, registered=fixed, source=moving, path=path, uid=sop_instance_uid, created=created)
+    item = registration_object(
+        SPATIAL_REGISTRATION, registered=fixed, source=moving, uid=sop_instance_uid, created=created
+    )
+    put_sequence(item, "RegistrationSequence", parts)
+    return save(item, path)
 
 
 def write_machine_isocentre(
@@ -98,7 +102,9 @@ def write_machine_isocentre(
         _registered(image.frame_of_reference_uid, RigidTransform.identity(), image),
         _registered(IEC_FIXED_FRAME, _image_from_iec(image, machine_isocentre_lps)),
     ]
-    return _save(parts, registered=image, source=image, path=path, uid="", created=created)
+    item = registration_object(SPATIAL_REGISTRATION, registered=image, source=image, uid="", created=created)
+    put_sequence(item, "RegistrationSequence", parts)
+    return save(item, path)
 
 
 def _image_from_iec(image: PatientImage, isocentre_lps: Point) -> RigidTransform:
@@ -129,18 +135,31 @@ def _registered(frame: str, registered_from_frame: RigidTransform, image: Patien
     return item
 
 
-def _save(
-    parts: list[Dataset], *, registered: PatientImage, source: PatientImage, path: Path, uid: str, created: str | None
-) -> Path:
+def registration_object(
+    sop_class: str, *, registered: PatientImage, source: PatientImage, uid: str, created: str | None
+) -> Dataset:
+    """Begin a spatial registration, rigid or deformable: all but the registrations themselves.
+
+    Parameters
+    ----------
+    sop_class : str
+        SOP Class UID.
+    registered, source : PatientImage
+        The image whose frame is the registered one, and the other; complete with UIDs.
+    uid : str
+        SOP Instance UID; derived from the bytes where empty.
+    created : str or None
+        ISO 8601; the acquisition of ``source``, or else of ``registered``, where absent.
+    """
     created = created or source.acquired or registered.acquired
     date, time = dicom_moment(created)
     frames = (registered.frame_of_reference_uid, source.frame_of_reference_uid)
     item = new_object(
-        SPATIAL_REGISTRATION,
+        sop_class,
         modality="REG",
         image=registered,
         sop_uid=uid,
-        series_uid=uid_from("registration", uid, source.series_uid, *frames),
+        series_uid=uid_from("registration", uid, sop_class, source.series_uid, *frames),
         series_number=5,
         description="Registration",
         created=created,
@@ -151,9 +170,8 @@ def _save(
     put(item, "ContentLabel", "REGISTRATION")
     put(item, "ContentDescription", NOTICE if date else f"{NOTICE} Date unknown.")
     put(item, "ContentCreatorName", "")
-    put_sequence(item, "RegistrationSequence", parts)
     _put_instance_references(item, {image.series_uid: image for image in (registered, source)}.values())
-    return save(item, path)
+    return item
 
 
 def _put_instance_references(item: Dataset, images: Iterable[PatientImage]) -> None:

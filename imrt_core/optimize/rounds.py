@@ -148,12 +148,25 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
         course_gy_per_matrix_gy=judge.fractions,
         offset_gy=case.background_gy,
     )
-    # What arrives under closed leaves, by the MU of the round before: no optimiser can take it away.
-    closed = _GUESSED_BEAM_MU * session.machine.model.mlc_transmission * level
-    # A warm start's fluence holds that too; none of it starts at the bound itself.
-    weights = level if initial is None else np.maximum(initial - closed, 0.1 * initial)
+    # What arrives under closed leaves, by the MU of the round before: no optimiser can take it away. Of a warm start the
+    # fluence holds it already.
+    closed = np.zeros(case.matrix.shape[1])
+    if initial is None:
+        closed += _GUESSED_BEAM_MU * session.machine.model.mlc_transmission * level
     # Course dose beside A·w: of the fluence, what leaves and engine make of it; of the apertures, the engine alone.
     offset = case.background_gy + judge.fractions * case.matrix.dose(closed)
+    weights = level
+    if initial is not None:
+        weights = equal_weights(
+            case.matrix,
+            objectives,
+            structures=case.voxels.sets,
+            course_gy_per_matrix_gy=judge.fractions,
+            offset_gy=offset,
+            shape=initial,
+        )
+    # Wherever the first round starts, it asks for the same smoothness.
+    smoothness = case.smoothness and replace(case.smoothness, reference=float(level.mean()))
     engine_offset = case.background_gy
 
     while True:
@@ -165,7 +178,7 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
                 limits=limits,
                 course_gy_per_matrix_gy=judge.fractions,
                 offset_gy=offset,
-                smoothness=case.smoothness,
+                smoothness=smoothness if watch.round == 0 else case.smoothness,
                 initial_weights=weights,
                 maximum_weights=settings.peak_fluence * level,
                 max_iterations=settings.max_iterations if watch.round == 0 else max(settings.max_iterations // 2, 1),

@@ -199,9 +199,13 @@ def starting_weights(problem: ScaledProblem, initial_weights: ArrayLike | None) 
 
 
 def best_equal_weights(problem: ScaledProblem) -> FloatArray:
-    """Return equal weights at the best point of their ray, which takes one product with the matrix."""
-    columns = problem.matrix.shape[1]
-    unit = problem.matrix.dose(np.ones(columns)).astype(np.float64) * problem.course_gy_per_matrix_gy
+    """Return equal weights at the best point of their ray."""
+    return best_on_ray(problem, np.ones(problem.matrix.shape[1]))
+
+
+def best_on_ray(problem: ScaledProblem, weights: FloatArray) -> FloatArray:
+    """Return the multiple of these weights that suits the objectives best; it takes one product with the matrix."""
+    unit = problem.matrix.dose(weights).astype(np.float64) * problem.course_gy_per_matrix_gy
     largest = float(unit.max(initial=0.0))
     if not largest > 0:
         raise ProtocolError("the influence matrix gives no dose", found=f"largest dose {largest} Gy")
@@ -212,7 +216,7 @@ def best_equal_weights(problem: ScaledProblem) -> FloatArray:
         method="bounded",
         options={"xatol": 1e-3},
     )
-    return np.full(columns, float(np.exp(best.x)) / largest)
+    return np.asarray(weights * (float(np.exp(best.x)) / largest), dtype=np.float64)
 
 
 def column_scale(problem: ScaledProblem, weights: FloatArray) -> FloatArray:

@@ -16,8 +16,7 @@ from .objectives.base import require_positive
 class FluenceSmoothness:
     """Squared differences between neighbouring bixels, relative to a reference fluence [1]_.
 
-    ``weight · mean over pairs ((w_i − w_j) / reference)²``; the reference is the mean weight at the start of the
-    optimisation, so that the weight does not depend on the unit of fluence.
+    ``weight · mean over pairs ((w_i − w_j) / reference)²``, so that the weight does not depend on the unit of fluence.
 
     Parameters
     ----------
@@ -25,6 +24,8 @@ class FluenceSmoothness:
         Columns of the influence matrix that are neighbours in their beam.
     weight : float
         Importance, in the objectives' Gy².
+    reference : float or None
+        Fluence that differences are relative to; None for the mean weight at the start of the optimisation.
 
     References
     ----------
@@ -34,12 +35,15 @@ class FluenceSmoothness:
 
     pairs: NDArray[np.int64]
     weight: float
+    reference: float | None = None
 
     def __post_init__(self) -> None:
         pairs = np.array(self.pairs, dtype=np.int64)
         if pairs.ndim != 2 or pairs.shape[1] != 2 or len(pairs) == 0 or pairs.min() < 0:
             raise GeometryError("fluence smoothness needs pairs of columns", found=f"array {pairs.shape}")
         require_positive("weight", self.weight, where="FluenceSmoothness")
+        if self.reference is not None:
+            require_positive("reference", self.reference, where="FluenceSmoothness")
         pairs.setflags(write=False)
         object.__setattr__(self, "pairs", pairs)
 

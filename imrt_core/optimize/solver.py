@@ -25,7 +25,14 @@ from .fluence_result import FluenceProgress, FluenceResult
 from .matrix import SelectableMatrix
 from .objective_bound import ObjectiveBound
 from .objectives.base import FloatArray, Objective
-from .scaled_problem import ScaledProblem, best_equal_weights, column_scale, scaled_problem, starting_weights
+from .scaled_problem import (
+    ScaledProblem,
+    best_equal_weights,
+    best_on_ray,
+    column_scale,
+    scaled_problem,
+    starting_weights,
+)
 from .smoothness import FluenceSmoothness
 from .voxels import VoxelSet
 
@@ -113,7 +120,8 @@ def optimize_fluence(
     )
     weights = starting_weights(problem, initial_weights)
     weights = np.minimum(weights, problem.maximum)
-    problem.reference_weight = max(float(weights.mean()), np.finfo(float).tiny)
+    stated = None if smoothness is None else smoothness.reference
+    problem.reference_weight = stated or max(float(weights.mean()), np.finfo(float).tiny)
     if isinstance(problem.matrix, SelectableMatrix):
         problem.work_with(problem.dose(weights))
     problem.scale = column_scale(problem, weights)
@@ -136,24 +144,25 @@ def equal_weights(
     structures: Mapping[str, VoxelSet | ArrayLike],
     course_gy_per_matrix_gy: float = 1.0,
     offset_gy: ArrayLike | None = None,
+    shape: ArrayLike | None = None,
 ) -> FloatArray:
     """Return the equal bixel weights that suit the objectives best: where a cold start begins.
 
     Parameters and errors as for :func:`optimize_fluence`. Their size is a natural unit of fluence, for example for
-    upper bounds.
+    upper bounds. With ``shape``, shape (bixels,), the best multiple of these weights instead: for a warm start on a
+    patient to whom the same MU give another dose.
     """
-    return best_equal_weights(
-        scaled_problem(
-            matrix,
-            objectives,
-            structures=structures,
-            limits=(),
-            course_gy_per_matrix_gy=course_gy_per_matrix_gy,
-            offset_gy=offset_gy,
-            smoothness=None,
-            maximum_weights=None,
-        )
+    problem = scaled_problem(
+        matrix,
+        objectives,
+        structures=structures,
+        limits=(),
+        course_gy_per_matrix_gy=course_gy_per_matrix_gy,
+        offset_gy=offset_gy,
+        smoothness=None,
+        maximum_weights=None,
     )
+    return best_equal_weights(problem) if shape is None else best_on_ray(problem, np.asarray(shape, dtype=np.float64))
 
 
 def _augmented_lagrangian(

@@ -21,6 +21,7 @@ from . import (
     planning,
     registration,
     report,
+    transforms,
     ui,
 )
 
@@ -47,6 +48,7 @@ for _module in (
     approval,
     report,
     registration,
+    transforms,
     planning,
     dose,
     dvh,

@@ -1,9 +1,7 @@
-"""Commands on images and transforms: ``igrt register``, ``igrt warp``, ``igrt transform-points``."""
+"""``igrt register``: the rigid or deformable match of two images, and the couch shift."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -11,28 +9,27 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from pydantic import Field
-from rich.console import RenderableType
-from rich.text import Text
 
-from imrt_core.dicom import read_machine_isocentre, read_structures, write_registration, write_structures
+from imrt_core.dicom import (
+    read_machine_isocentre,
+    read_structures,
+    write_deformable_registration,
+    write_registration,
+)
 from imrt_core.dicom.series import dicom_files
-from imrt_core.patient import PATIENT_POSITIONS, DisplacementField, InputRefusedError, RigidTransform, Volume
+from imrt_core.patient import PATIENT_POSITIONS, InputRefusedError, RigidTransform, Volume
 from imrt_core.patient.contours import mask_from_structure
 from imrt_core.patient.transform import EULER_ORDER
-from registration import couch_shift, register_deformable, register_rigid, warp, warp_structures
+from registration import TargetMatch, couch_shift, register_deformable, register_rigid, warp
 from registration.itk import (
-    FIELD_SUFFIXES,
-    read_field,
-    read_transform,
     read_volume,
     write_field,
     write_transform,
     write_volume,
 )
 
-from ..images import LoadedImage, dicom_kind, is_image_file, load_image, load_scalar
+from ..images import LoadedImage, dicom_kind, load_image
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, parse_numbers, refuse_existing
 
 #: Rotation of a transform that is not rigid has no single value; the rigid match that it starts from is stated.
@@ -50,6 +47,17 @@ class CouchFigures(Part):
     yaw_deg: float
 
 
+class TargetFigures(Part):
+    """The target's soft tissue, matched by translation on top of the match."""
+
+    shift_mm: tuple[float, float, float] | None = Field(description="along LPS of the planning CT; null if not found")
+    correlation: float | None
+    overlap: float
+    spread_mm: float | None
+    passed: bool
+    reasons: tuple[str, ...]
+
+
 class RegisterAnswer(Answer):
     """What ``igrt register`` prints."""
 
@@ -61,6 +69,7 @@ class RegisterAnswer(Answer):
     couch_shift: CouchFigures | None
     couch_shift_reason: str | None
     metric: float
+    target: TargetFigures | None = Field(default=None, description="how far the target moved beyond the match")
     quality: dict[str, Any]
     seconds: float
     outputs: dict[str, Path]
@@ -76,6 +85,9 @@ def register(
     out: Annotated[Path, typer.Option("--out", help="Folder for transform, resampled image and DICOM REG.")],
     mode: Annotated[str, typer.Option("--mode", help="rigid or deformable.")] = "rigid",
     roi: Annotated[str | None, typer.Option("--roi", help="Mask image, or RTSTRUCT:NAME, planning frame.")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Target to compare with the match: mask image, or RTSTRUCT:NAME.")
+    ] = None,
     isocentre: Annotated[str | None, typer.Option("--isocentre", help="Planned isocentre x,y,z, LPS mm.")] = None,
     machine_isocentre: Annotated[
         str | None, typer.Option("--machine-isocentre", help="Machine isocentre x,y,z in MOVING, LPS mm.")
@@ -98,7 +110,13 @@ def register(
     day = load_image(moving, patient_position=patient_position)
     region = _roi(roi, planning) if roi else None
     with console.status("rigid match"):
-        rigid = register_rigid(planning.volume, day.volume, fixed_roi=region, centre_lps=planned)
+        rigid = register_rigid(
+            planning.volume,
+            day.volume,
+            fixed_roi=region,
+            target=_roi(target, planning) if target else None,
+            centre_lps=planned,
+        )
     quality: dict[str, Any] = _finite(asdict(rigid.quality))
     outputs: dict[str, Path] = {}
     out.mkdir(parents=True, exist_ok=True)
@@ -121,6 +139,10 @@ def register(
         outputs["registration"] = write_registration(
             rigid.moving_from_fixed, fixed=planning.image, moving=day.image, path=out / "registration.dcm"
         )
+        if mode == "deformable":
+            outputs["deformable_registration"] = write_deformable_registration(
+                field, fixed=planning.image, moving=day.image, path=out / "deformable_registration.dcm"
+            )
     shift, reason = _couch_shift(rigid.moving_from_fixed, planned, stated, day, patient_position, table_angle)
     if shift is not None and not quality["passed"]:
         shift, reason = None, _UNTRUSTED + "; ".join(rigid.quality.reasons or ("see quality",))
@@ -135,10 +157,18 @@ def register(
         couch_shift=shift,
         couch_shift_reason=reason,
         metric=rigid.metric,
+        target=_target_figures(rigid.target),
         quality=quality,
         seconds=time.perf_counter() - started,
         outputs={name: path.resolve() for name, path in outputs.items()},
     )
+
+
+def _target_figures(target: TargetMatch | None) -> TargetFigures | None:
+    if target is None:
+        return None
+    figures = _finite(asdict(target))
+    return TargetFigures(**{**figures, "shift_mm": target.shift_mm if np.all(np.isfinite(target.shift_mm)) else None})
 
 
 def _point(text: str | None, option: str) -> tuple[float, float, float] | None:
@@ -214,122 +244,6 @@ def _registered_isocentre(day: LoadedImage) -> tuple[float, float, float] | None
     return next(iter(found), None)
 
 
-class WarpAnswer(Answer):
-    """What ``igrt warp`` prints."""
-
-    out: Path
-    kind: Literal["image", "structures"]
-    seconds: float
-
-
-def warp_command(
-    transform: Annotated[Path, typer.Argument(help=".tfm, or a displacement field (.mha), fixed → moving.")],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="Image, dose, mask or RTSTRUCT in the moving frame.")],
-    like: Annotated[Path, typer.Option("--like", help="Image whose voxels the result gets (the fixed frame).")],
-    out: Annotated[Path, typer.Option("--out", help="File to write.")],
-    inverse: Annotated[
-        bool, typer.Option("--inverse", help="INPUT is in the fixed frame, --like in the moving frame.")
-    ] = False,
-    nearest: Annotated[bool, typer.Option("--nearest", help="No interpolation (labels).")] = False,
-    force: ForceOption = False,
-    as_json: JsonOption = False,
-) -> WarpAnswer:
-    """Carry an image, dose, mask or RTSTRUCT from the moving frame to the fixed one."""
-    started = time.perf_counter()
-    refuse_existing(out, force=force)
-    target = load_image(like)
-    mapping = _read_mapping(transform)
-    if inverse:
-        grid = target.volume.grid
-        mapping = mapping.inverse() if isinstance(mapping, RigidTransform) else mapping.inverse_on(grid)
-    if source.is_file() and not is_image_file(source) and dicom_kind(source) == "structures":
-        if target.image is None:
-            raise InputRefusedError(
-                "an RTSTRUCT needs a DICOM image's slices", found=str(like), expected="a DICOM folder", where="--like"
-            )
-        warped = warp_structures(
-            read_structures(source),
-            mapping,
-            like=target.volume.grid,
-            frame_of_reference_uid=target.image.frame_of_reference_uid,
-            referenced_series_uid=target.image.series_uid,
-        )
-        write_structures(warped, image=target.image, path=out, unreviewed=True)
-        return WarpAnswer(out=out.resolve(), kind="structures", seconds=time.perf_counter() - started)
-    volume = load_scalar(source).volume
-    outside = float(min(0.0, volume.array.min()))
-    write_volume(warp(volume, mapping, like=target.volume.grid, order=0 if nearest else 1, outside=outside), out)
-    return WarpAnswer(out=out.resolve(), kind="image", seconds=time.perf_counter() - started)
-
-
-class PointsAnswer(Answer):
-    """What ``igrt transform-points --json`` prints."""
-
-    points: list[tuple[float, float, float]]
-
-    def as_text(self) -> RenderableType:
-        """Return the points as CSV with header x,y,z."""
-        rows = io.StringIO()
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(["x", "y", "z"])
-        writer.writerows([[f"{v:.6f}" for v in point] for point in self.points])
-        return Text(rows.getvalue().rstrip("\n"), no_wrap=True, overflow="ignore")
-
-
-def transform_points(
-    transform: Annotated[Path, typer.Argument(help=".tfm, or a displacement field (.mha), fixed → moving.")],
-    points: Annotated[Path, typer.Argument(help="CSV with header x,y,z; LPS mm.")],
-    inverse: Annotated[bool, typer.Option("--inverse", help="From moving to fixed.")] = False,
-    as_json: JsonOption = False,
-) -> PointsAnswer:
-    """Map points from fixed to moving space; CSV on stdout."""
-    given = _read_points(points)
-    mapping = _read_mapping(transform)
-    if isinstance(mapping, RigidTransform):
-        mapped = (mapping.inverse() if inverse else mapping).apply(given)
-    else:
-        mapped = mapping.apply_inverse(given) if inverse else mapping.apply(given)
-    return PointsAnswer(points=[(float(x), float(y), float(z)) for x, y, z in mapped])
-
-
-def _read_mapping(path: Path) -> RigidTransform | DisplacementField:
-    """Read a rigid transform or a displacement field, by the ending of the name."""
-    return read_field(path) if path.name.lower().endswith(FIELD_SUFFIXES) else read_transform(path)
-
-
-def _read_points(path: Path) -> NDArray[np.float64]:
-    """Read a CSV with header x,y,z.
-
-    Raises
-    ------
-    InputRefusedError
-        If the header or a row is not that.
-    """
-
-    def refused(found: str, where: str) -> InputRefusedError:
-        return InputRefusedError(
-            "the points cannot be read", found=found, expected="a header x,y,z and three numbers per row", where=where
-        )
-
-    try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise refused(str(error), str(path)) from error
-    if not rows or [name.strip().lower() for name in rows[0]] != ["x", "y", "z"]:
-        raise refused(",".join(rows[0]) if rows else "an empty file", str(path))
-    points = np.empty((len(rows) - 1, 3))
-    for number, row in enumerate(rows[1:]):
-        try:
-            points[number] = [float(cell) for cell in row]
-        except ValueError as error:
-            raise refused(",".join(row), f"{path}, line {number + 2}") from error
-    if not np.all(np.isfinite(points)):
-        raise refused("NaN or infinity", str(path))
-    return points
-
-
 def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("register")(answering(register))
-    app.command("warp")(answering(warp_command))
-    app.command("transform-points")(answering(transform_points))

@@ -45,6 +45,8 @@ def match_report(match: RigidMatch) -> MatchReport:
         centre_lps=match.centre_lps,
         metric_name="correlation",
         metric=match.metric,
+        target_minus_bone_mm=match.target.shift_mm if match.target is not None and match.target.passed else None,
+        target_reasons=() if match.target is None else match.target.reasons,
         figures=quality_figures(match.quality),
         seconds=match.seconds,
     )

@@ -79,7 +79,10 @@ class MatchReport(Part):
     translation_mm, rotation_deg, centre_lps, euler_order
         Of ``moving_from_fixed`` about ``centre_lps``: q = R (p − c) + c + t, R = Rz·Rx·Ry for ``"ZXY"``.
     target_minus_bone_mm : tuple of float or None
-        How far the target moved beyond the bones, LPS mm (bone match against target match).
+        How far the target moved beyond the bones, LPS mm (bone match against target match); None where that match
+        cannot be believed.
+    target_reasons : tuple of str
+        Why it cannot.
     """
 
     roi: str
@@ -92,6 +95,7 @@ class MatchReport(Part):
     metric_name: str = ""
     metric: Figure = None
     target_minus_bone_mm: Point | None = None
+    target_reasons: tuple[str, ...] = ()
     figures: tuple[QualityFigure, ...] = ()
     seconds: Figure = None
 

@@ -53,6 +53,8 @@ def match_section(report: FractionReport, figures: Figures) -> Section:
         rows.append((match.metric_name, Cell(number(match.metric, 3))))
     if match.target_minus_bone_mm is not None:
         rows.append(("Target beyond the bones", Cell(lps_words(match.target_minus_bone_mm))))
+    elif match.target_reasons:
+        rows.append(("Target beyond the bones", Cell(f"not known: {'; '.join(match.target_reasons)}", "warn")))
     rows += [
         ("Planned isocentre, planning CT", Cell(point(shift.planned_isocentre_lps))),
         ("Machine isocentre, image of the day", _machine_isocentre(report)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from imrt_core.dicom import find_series, read_image, read_machine_isocentre
 from imrt_core.geometry.margins import expand
 from imrt_core.machine import Machine
-from imrt_core.patient import IdentityError, InputRefusedError, Scanner, Volume
+from imrt_core.patient import IdentityError, InputRefusedError, Scanner, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from registration import (
     CouchShift,
@@ -98,15 +99,23 @@ def _position(
 def match_of_day(planning: Planning, image: DayImage, isocentre_lps: Point, protocol: Protocol) -> RigidMatch:
     """Match the planning CT to the image of the day, stated at the planned isocentre.
 
-    Bone is matched, or what lies near the targets where the protocol says so.
+    Bone is matched, or what lies near the targets where the protocol says so; the target's own soft tissue besides, to
+    compare: the GTV and CTV that are drawn, else the protocol's targets.
     """
-    ct = planning.data.ct.hu
+    ct, structures = planning.data.ct.hu, planning.data.structures
+    targets = [target.name for target in protocol.targets if target.name in structures]
+    drawn = [s.name for s in structures if s.interpreted_type.upper() in ("GTV", "CTV") and not s.is_empty]
     region = None
     if protocol.registration.roi_margin_mm is not None:
-        targets = [target.name for target in protocol.targets if target.name in planning.data.structures]
-        mask = np.max([mask_from_structure(planning.data.structures[n], ct.grid).array for n in targets], axis=0)
-        region = expand(ct.with_array(mask), protocol.registration.roi_margin_mm)
-    return register_rigid(ct, image.image.hu, fixed_roi=region, centre_lps=isocentre_lps)
+        region = expand(_union(structures, targets, ct), protocol.registration.roi_margin_mm)
+    return register_rigid(
+        ct, image.image.hu, fixed_roi=region, target=_union(structures, drawn or targets, ct), centre_lps=isocentre_lps
+    )
+
+
+def _union(structures: StructureSet, names: Sequence[str], like: Volume) -> Volume:
+    masks = [mask_from_structure(structures[name], like.grid).array for name in names]
+    return like.with_array(np.max(masks, axis=0))
 
 
 def on_planning_grid(planning: Planning, image: DayImage, match: RigidMatch) -> Volume:

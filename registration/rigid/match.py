@@ -27,6 +27,7 @@ from .levels import (
 )
 from .refine import Fit, FixedSamples, Level, refine
 from .search import candidates, rotations_to_try
+from .target import TargetMatch, match_target
 
 #: A candidate this good is taken at once; with none better than the second, the search is repeated with turned images.
 _GOOD_SCORE, _POOR_SCORE = 0.93, 0.8
@@ -48,6 +49,8 @@ class RigidMatch:
         Figures and verdict. A failed match has a transform too: show it, do not use it.
     seconds : float
         Wall time.
+    target : TargetMatch or None
+        How far the target moved beyond the bones, where a target was given.
     """
 
     moving_from_fixed: RigidTransform
@@ -55,6 +58,7 @@ class RigidMatch:
     metric: float
     quality: MatchQuality
     seconds: float
+    target: TargetMatch | None = None
 
     @property
     def translation_mm(self) -> tuple[float, float, float]:
@@ -72,6 +76,7 @@ def register_rigid(
     moving: Volume,
     *,
     fixed_roi: Volume | None = None,
+    target: Volume | None = None,
     initial: RigidTransform | None = None,
     centre_lps: ArrayLike | None = None,
     limits: MatchLimits | None = None,
@@ -95,6 +100,9 @@ def register_rigid(
         CT or CBCT of the day in HU; its field of view may be truncated (one filling value outside, or NaN).
     fixed_roi : Volume, optional
         Mask in the planning frame (> 0.5) to match instead of bone: soft tissue then counts too.
+    target : Volume, optional
+        Mask in the planning frame (> 0.5): its soft tissue is matched too, by translation, and compared. The match
+        itself does not depend on it.
     initial : RigidTransform, optional
         moving_from_fixed to start from, instead of the search.
     centre_lps : array_like, shape (3,), optional
@@ -138,6 +146,9 @@ def register_rigid(
         metric=fit.correlation,
         quality=_quality(region.name, mid, fine, fit, centre, limits or MatchLimits()),
         seconds=time.perf_counter() - started,
+        target=(
+            None if target is None else match_target(planning, start.day, target, fit.moving_from_fixed, seed=seed)
+        ),
     )
 
 

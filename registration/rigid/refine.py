@@ -160,6 +160,7 @@ def refine(
     iterations: int = 30,
     tolerance_mm: float = 0.003,
     translation_only: bool = False,
+    even_shading: bool = False,
 ) -> Fit:
     """Refine a match.
 
@@ -175,12 +176,15 @@ def refine(
         Stop when a step moves no sampled point by about more than this.
     translation_only : bool
         Keep the rotation.
+    even_shading : bool
+        Fit one HU offset only. In a small region a quadratic shading looks like a displaced edge.
     """
     transform = start
     centre_fixed = level.points_lps.mean(axis=0)
     radius = float(np.sqrt(np.mean(np.sum((level.points_lps - centre_fixed) ** 2, axis=1))))
     free = np.ones(6 + 1 + SHADING_TERMS, dtype=bool)
     free[:3] = not translation_only
+    free[8:] = not even_shading
     intensity: NDArray[np.float64] | None = None
     converged, done, spread = False, 0, np.inf
     for done in range(1, iterations + 1):

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from imrt_core.dicom import read_dose, read_plan, uid_from, write_dose
-from imrt_core.patient import DoseDistribution, Grid, RigidTransform, Volume
+from imrt_core.dicom import read_dose, read_plan, uid_from, write_deformable_registration, write_dose
+from imrt_core.patient import DisplacementField, DoseDistribution, Grid, RigidTransform, Volume
 from pipelines.cli.main import app
 from registration.itk import read_volume, write_transform, write_volume
 
@@ -100,6 +100,24 @@ def test_points_go_there_and_back(match: tuple[dict[str, Any], Path], tmp_path: 
     assert next(csv.reader(io.StringIO(printed.stdout))) == ["x", "y", "z"]
     back = run("transform-points", out / "transform.tfm", moved, "--inverse")["points"]
     np.testing.assert_allclose(back, [ISOCENTRE, (0.0, 0.0, 0.0)], atol=1e-4)
+
+
+def test_transforms_may_be_dicom_registrations(match: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    answer, out = match
+    points = tmp_path / "points.csv"
+    points.write_text("x,y,z\n3,-4,5\n")
+    wanted = run("transform-points", out / "transform.tfm", points)["points"]
+    rigid = run("transform-points", answer["outputs"]["registration"], points)["points"]
+    np.testing.assert_allclose(rigid, wanted, atol=1e-4)
+    move = np.array((8.0, 3.0, -5.0), dtype=np.float32)
+    field = DisplacementField(np.broadcast_to(move, (*tiny.GRID.shape, 3)), tiny.GRID)
+    image = tiny.planning_image()
+    deformable = write_deformable_registration(field, fixed=image, moving=image, path=tmp_path / "deformable.dcm")
+    assert run("transform-points", deformable, points)["points"] == [[11.0, -1.0, 0.0]]
+    assert run("transform-points", deformable, points, "--inverse")["points"][0] == pytest.approx([-5.0, -7.0, 10.0])
+    ct = next((out.parent / "plan" / "CT").iterdir())
+    refused = run("transform-points", ct, points, code=3)
+    assert refused["error"]["found"] == "a DICOM image" and ".tfm" in refused["error"]["expected"]
 
 
 def test_warp_carries_a_mask_against_the_transform(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""Did the target move against the bones? The match of its soft tissue, by translation, on top of the bone match.
+
+The couch follows the bones (or what the protocol says); a target that has moved beyond them is missed by that much.
+Bone near the target is left out, so that it cannot hold the target where the bones are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imrt_core.patient import RegistrationError, RigidTransform, Volume
+
+from ..preprocess import PreparedImage, body_mask, bone_region, distance_to
+from .levels import (
+    FINE_RESOLUTION,
+    MID_RESOLUTION,
+    MIN_VOXELS,
+    OPEN_WINDOW_HU,
+    Region,
+    level_of,
+    region_samples,
+)
+from .refine import Fit, Level, refine
+
+#: Tissue this far around the target belongs to its match: its edges, and what moves with it.
+MARGIN_MM = 3.0
+#: Tissue this near to bone does not: the blurred edge of bone is brighter than anything else.
+FROM_BONE_MM = 4.0
+#: Matches from starts this far away must agree within :data:`MAX_SPREAD_MM`.
+_START_MM = 4.0
+MAX_SPREAD_MM = 1.0
+#: Correlation and visible share below which the match says nothing.
+MIN_CORRELATION, MIN_OVERLAP = 0.5, 0.7
+
+
+@dataclass(frozen=True)
+class TargetMatch:
+    """How far the target lies from where the bones put it.
+
+    Parameters
+    ----------
+    shift_mm : tuple of float
+        Target minus bones, along the axes of the planning CT (LPS).
+    correlation, overlap : float
+        Of its soft tissue; share of it that the day's image shows.
+    spread_mm : float
+        Largest difference between matches from four displaced starts.
+    passed : bool
+        Whether the figure may be believed. It never gates the bone match.
+    reasons : tuple of str
+        Why not.
+    """
+
+    shift_mm: tuple[float, float, float]
+    correlation: float
+    overlap: float
+    spread_mm: float
+    passed: bool
+    reasons: tuple[str, ...] = ()
+
+
+def match_target(
+    planning: PreparedImage, day: PreparedImage, target: Volume, bones: RigidTransform, *, seed: int
+) -> TargetMatch:
+    """Match the target's soft tissue by translation.
+
+    Parameters
+    ----------
+    planning, day : PreparedImage
+        Both images; that of the day with its shading taken off.
+    target : Volume
+        Mask (> 0.5), planning frame.
+    bones : RigidTransform
+        moving_from_fixed of the bones.
+    seed : int
+        Of the samples drawn.
+    """
+    unknown = (float("nan"),) * 3
+    try:
+        region = _soft_tissue(planning, target)
+        mid, fine = (
+            level_of(region_samples(planning, region, resolution, points=points, seed=seed), day, resolution)
+            for resolution, points in ((MID_RESOLUTION, 20_000), (FINE_RESOLUTION, 40_000))
+        )
+    except RegistrationError as error:
+        return TargetMatch(unknown, np.nan, 0.0, np.nan, False, (f"no target match: {error}",))
+    fits = [_translated(mid, fine, bones, start) for start in (np.zeros(3), *_starts())]
+    if any(fit.points_seen < MIN_VOXELS for fit in fits):
+        return TargetMatch(unknown, np.nan, 0.0, np.nan, False, ("the image of the day does not show the target",))
+    shifts = np.array([_beyond_bones(fit, bones, fine) for fit in fits])
+    spread_mm = float(np.linalg.norm(shifts - shifts[0], axis=1).max())
+    fit = fits[0]
+    checks = (
+        (fit.converged, "the target match did not converge"),
+        (fit.overlap >= MIN_OVERLAP, f"the image of the day shows {fit.overlap:.0%} of the target's surroundings"),
+        (fit.correlation >= MIN_CORRELATION, f"correlation {fit.correlation:.2f} is below {MIN_CORRELATION:.2f}"),
+        (spread_mm <= MAX_SPREAD_MM, f"target matches from other starts differ by {spread_mm:.1f} mm"),
+    )
+    reasons = tuple(text for good, text in checks if not good)
+    x, y, z = (float(v) for v in shifts[0])
+    return TargetMatch((x, y, z), fit.correlation, fit.overlap, spread_mm, not reasons, reasons)
+
+
+def _soft_tissue(planning: PreparedImage, target: Volume) -> Region:
+    """Return the target's surroundings without bone.
+
+    Raises
+    ------
+    RegistrationError
+        If fewer than 500 voxels are left.
+    """
+    grid = planning.hu.grid
+    mask = target.resampled_to(grid, outside=0.0).array > 0.5
+    near = distance_to(mask, grid).array <= MARGIN_MM
+    body = body_mask(planning.hu)
+    bone = bone_region(planning.hu, body)
+    soft = near & (distance_to(bone, grid).array > FROM_BONE_MM)
+    if soft.sum() < MIN_VOXELS:
+        raise RegistrationError(
+            "the target holds too little soft tissue",
+            found=f"{int(soft.sum())} voxels of the planning CT",
+            expected=f">= {MIN_VOXELS}",
+        )
+    return Region("target", distance_to(soft, grid), OPEN_WINDOW_HU, 0.0)
+
+
+def _starts() -> tuple[NDArray[np.float64], ...]:
+    corners = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+    return tuple(_START_MM * np.array(corner) / np.sqrt(3.0) for corner in corners)
+
+
+def _translated(mid: Level, fine: Level, bones: RigidTransform, start_mm: NDArray[np.float64]) -> Fit:
+    away = RigidTransform.from_parameters(translation_mm=start_mm, rotation_deg=(0.0, 0.0, 0.0)) @ bones
+    near = refine(mid, away, tolerance_mm=0.05, translation_only=True, even_shading=True).moving_from_fixed
+    return refine(fine, near, tolerance_mm=0.01, translation_only=True, even_shading=True)
+
+
+def _beyond_bones(fit: Fit, bones: RigidTransform, level: Level) -> NDArray[np.float64]:
+    """Return the target's displacement beyond the bones along the planning axes."""
+    centre = level.points_lps.mean(axis=0)
+    moved = fit.moving_from_fixed.apply(centre) - bones.apply(centre)
+    return np.asarray(bones.rotation.T @ moved)
