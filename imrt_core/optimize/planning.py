@@ -24,7 +24,8 @@ from .delivery import RESEARCH_LABEL, PlanIdentity
 from .judge import Judge
 from .objectives import Objective
 from .plan_types import BeamDirection, PlanResult, PlanSettings
-from .rounds import PlanningSession, ProgressCallback, StageWatch, planned_in_rounds
+from .rounds import planned_in_rounds
+from .session import PlanningSession, ProgressCallback, StageWatch
 from .warm_start import warm_start_weights
 
 

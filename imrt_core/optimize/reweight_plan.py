@@ -17,8 +17,8 @@ from .delivery import DESCRIPTION
 from .judge import judged_plan
 from .plan_types import PlanResult
 from .reweight import aperture_groups, best_factors, group_doses, lowest_factors, reweighted
-from .rounds import PlanningSession, StageWatch
 from .sequencing import delivery_seconds
+from .session import PlanningSession, StageWatch
 
 #: A mean dose this much beyond its limit at the optimiser's voxels is not brought back by normalisation (up to 3 %).
 _CLEARLY_BEYOND = 1.04

@@ -22,7 +22,8 @@ from .objectives import Objective
 from .plan_types import BeamDirection, PlanResult, PlanSettings
 from .planning import fluence_of_plan, planning_session
 from .reweight_plan import reweighted_plan
-from .rounds import PlanningSession, ProgressCallback, StageWatch, planned_in_rounds, rank_of
+from .rounds import planned_in_rounds, rank_of
+from .session import PlanningSession, ProgressCallback, StageWatch
 
 #: A warm start needs fewer iterations.
 DAY_SETTINGS = replace(PlanSettings(), max_iterations=60)

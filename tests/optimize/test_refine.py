@@ -16,7 +16,7 @@ from imrt_core.optimize.apertures import StaticBeam, static_beam
 from imrt_core.optimize.delivery import SequencedBeam, delivered_weights, sequence_beams
 from imrt_core.optimize.planning import planning_session
 from imrt_core.optimize.refine import refined_segments
-from imrt_core.optimize.rounds import PlanningSession, StageWatch
+from imrt_core.optimize.session import PlanningSession, StageWatch
 from imrt_core.optimize.solver import optimize_fluence
 from imrt_core.patient import MultileafCollimator
 from tests.optimize.cases import c_shape_patient
