@@ -42,9 +42,10 @@ class Level:
 LEVELS = (Level(6.0, 4.0, 24.0, 6, 400.0), Level(4.0, 2.5, 12.0, 6, 250.0), Level(2.5, 1.5, 8.0, 6, 150.0))
 #: Data weigh by 1/noise²: this many robust standard deviations of what differs in flat soft tissue at the finest level,
 #: because what differs there (artefact, grain) reaches over several voxels and they do not count as independent.
-NOISE_SIGMAS = 1.7
-#: What is flat: soft tissue within this many HU of water, and gradients (compressed HU per mm) below this.
-SOFT_HU, FLAT_HU_PER_MM = 300.0, 8.0
+NOISE_SIGMAS = 1.6
+#: What is flat: soft tissue within this many HU of water, and gradients (compressed HU per mm) below this; and what is
+#: an edge.
+SOFT_HU, FLAT_HU_PER_MM, EDGE_HU_PER_MM = 300.0, 8.0, 20.0
 #: Bounds of the noise: below, interpolation differs by as much; above, the image says little either way.
 NOISE_RANGE_HU = (10.0, 60.0)
 #: Gradient at which a voxel's weight is half, in noise per mm: less is noise that would drive a flat region.
@@ -54,7 +55,7 @@ BENDING_MM2 = 400.0
 #: Prior in 1/mm²: bone stays within about 1/sqrt of it of the rigid match.
 BONE_PRIOR, UNSEEN_PRIOR, SEEN_PRIOR = 1.0, 1e-3, 1e-5
 #: Displacement at which the prior of bone falls to a quarter: a bone that the image moves further is let go.
-BONE_YIELD_MM = 2.0
+BONE_YIELD_MM = 1.0
 #: Conjugate-gradient iterations of each step.
 SOLVER_ITERATIONS = 40
 
@@ -114,34 +115,48 @@ class _Stage:
         """Squared length of the gradient, (HU/mm)²."""
         return np.asarray(np.einsum("...c,...c", self.gradient, self.gradient))
 
-    def pulled(self, array: NDArray[np.float32], onto: Grid) -> NDArray[np.float32]:
-        """Sample an array of the moving grid on a grid of the planning frame, through the rigid match."""
+    def pulled(
+        self, array: NDArray[np.float32], onto: Grid, vectors_mm: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Sample an array of the moving grid on a grid of the planning frame, through the match so far."""
         return np.asarray(
             pull(
                 array,
                 self.moving_index,
                 onto.lps_from_index,
                 onto.shape,
-                vectors_mm=None,
+                vectors_mm=vectors_mm,
                 nearest=False,
                 outside=0.0,
             )
         )
 
 
-def noise_hu(stage: _Stage) -> float:
-    """Return the noise that data are weighed by: robust spread of image differences in flat soft tissue.
+def noise_hu(stage: _Stage, vectors: NDArray[np.float64] | None = None, lattice: Grid | None = None) -> float:
+    """Return the noise that data are weighed by: robust spread of what differs between the images.
 
-    Flat tissue differs by grain, artefact and shading that is left, and hardly by motion, so the rigid match will do.
+    Without a match so far, only flat soft tissue is looked at: it differs by grain, artefact and shading that is left,
+    and hardly by motion. With one, edges too: there, what the match cannot explain (partial volume of coarse voxels,
+    tissue that came or went) must not be explained by bending. The geometric mean of both spreads counts.
     """
     lower, upper = NOISE_RANGE_HU
-    flat = (stage.inside > 0) & (np.abs(stage.fixed_hu) < SOFT_HU) & (stage.squared_slope < FLAT_HU_PER_MM**2)
-    flat &= stage.pulled(stage.moving_seen.astype(np.float32), stage.grid) > 0.99
-    difference = (stage.pulled(stage.moving_hu, stage.grid) - stage.fixed_hu)[flat]
-    if difference.size < 1000:
+    seen = stage.moving_seen.astype(np.float32)
+    squared = stage.squared_slope
+    flat = (stage.inside > 0) & (np.abs(stage.fixed_hu) < SOFT_HU) & (squared < FLAT_HU_PER_MM**2)
+    field = None
+    if vectors is not None and lattice is not None:
+        field = resample_vectors(vectors, lattice, stage.grid).astype(np.float32)
+    shown = stage.pulled(seen, stage.grid, field) > 0.99
+    difference = stage.pulled(stage.moving_hu, stage.grid, field) - stage.fixed_hu
+    parts = [flat] if field is None else [flat, (stage.inside > 0) & (squared > EDGE_HU_PER_MM**2)]
+    spreads = []
+    for part in parts:
+        values = difference[part & shown]
+        if values.size > 1000:
+            spreads.append(1.4826 * float(np.median(np.abs(values - np.median(values)))))
+    if not spreads:
         return float(np.sqrt(lower * upper))
-    spread = 1.4826 * float(np.median(np.abs(difference - np.median(difference))))
-    return float(np.clip(NOISE_SIGMAS * spread, lower, upper))
+    return float(np.clip(NOISE_SIGMAS * np.exp(np.mean(np.log(np.maximum(spreads, 0.1)))), lower, upper))
 
 
 def displacement_lattice(
@@ -168,6 +183,8 @@ def displacement_lattice(
     vectors: NDArray[np.float64] | None = None
     lattice: Grid | None = None
     for stage in stages:
+        if stage is stages[-1] and vectors is not None and lattice is not None:
+            noise = noise_hu(stage, vectors, lattice)
         cells, factors = lattice_grid(stage.grid, stage.level.cell_mm)
         vectors = (
             np.zeros((*cells.shape, 3))
