@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.registration FIXED MOVING [--truth FIELD] [--mask MASK] [--landmarks F.csv M.csv]
 [--mode rigid|deformable] [--json] [--save FILE]``, or ``--synthetic rigid|deformable`` for a 256×256×128 CT-like pair
-(1.5×1.5×2.5 mm, 20 HU of noise) with known truth.
+(1.5×1.5×2.5 mm, 20 HU of noise) with known truth, or ``--synthetic head-neck|pelvis|lung`` for a digital patient's
+planning CT and the simulated cone-beam CT of the last fraction.
 
 FIXED and MOVING are DICOM folders, ``.mha``, ``.nii``, ``.nii.gz`` or ``.nrrd``. The truth is a displacement field on
 the fixed grid (fixed → moving, LPS mm) or a rigid ``.tfm``. Errors are taken inside the mask, by default the body found
@@ -22,6 +23,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
-from benchmarks.registration_data import Pair, read_pair, start_of, synthetic_pair
+from benchmarks.registration_data import Pair, read_pair, simulated_pair, start_of, synthetic_pair
 from benchmarks.registration_errors import field_errors, folded_percent, inverse_errors, landmark_errors
 from benchmarks.registration_tools import TOOLS, Found, NotRunError
 from imrt_core.patient import DisplacementField, InputRefusedError, RigidTransform, Volume
+from imrt_core.phantom import SITES
 from registration import register_rigid
 from registration.itk import write_transform, write_volume
 from registration.precompile import compile_kernels
@@ -43,7 +46,15 @@ from registration.preprocess import body_mask, field_of_view
 THREADS = 2
 
 
-def run(pair: Pair, mode: str, *, tools: tuple[str, ...] | None = None, start: str = "auto") -> dict[str, Any]:
+def run(
+    pair: Pair,
+    mode: str,
+    *,
+    tools: tuple[str, ...] | None = None,
+    start: str = "auto",
+    kept: dict[str, Any] | None = None,
+    save: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
     """Run all tools on a pair and return the answer.
 
     Parameters
@@ -56,6 +67,10 @@ def run(pair: Pair, mode: str, *, tools: tuple[str, ...] | None = None, start: s
         Only these.
     start : str
         ``"auto"`` or ``"identity"``.
+    kept : dict, optional
+        Figures of tools that are not run again, by name.
+    save : callable, optional
+        Called with the answer after every tool.
     """
     first, seconds = RigidTransform.identity(), 0.0
     if start == "auto" and mode == "deformable":
@@ -83,6 +98,9 @@ def run(pair: Pair, mode: str, *, tools: tuple[str, ...] | None = None, start: s
         for tool, call in TOOLS[mode].items():
             if tools is not None and tool not in tools:
                 continue
+            if kept and kept.get(tool):
+                answer["tools"][tool] = kept[tool]
+                continue
             folder = Path(name) / tool
             folder.mkdir()
             _write_inputs(pair, first, folder)
@@ -91,6 +109,7 @@ def run(pair: Pair, mode: str, *, tools: tuple[str, ...] | None = None, start: s
                 answer["tools"][tool] = judged(pair, found, first)
             except NotRunError as error:
                 answer["tools"][tool], answer["not_run"][tool] = None, str(error)
+            save(answer)
     answer["load_average"].append(round(os.getloadavg()[0], 1))
     return answer
 
@@ -107,6 +126,16 @@ def judged(pair: Pair, found: Found, start: RigidTransform) -> dict[str, Any]:
         "inverse_mean_mm": mean,
         "inverse_max_mm": largest,
     }
+
+
+def _kept(path: Path | None, pair: Pair, mode: str) -> dict[str, Any]:
+    """Return the peers' figures of an earlier run of the same pair; ours are always taken anew."""
+    if path is None or not path.exists():
+        return {}
+    earlier = json.loads(path.read_text())
+    if earlier["pair"] != list(pair.names) or earlier["mode"] != mode:
+        return {}
+    return {name: figures for name, figures in earlier["tools"].items() if name != "ours"}
 
 
 def _figures(pair: Pair, field: DisplacementField) -> dict[str, Any]:
@@ -167,21 +196,33 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; 0 done, 3 input refused."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.registration", description=__doc__)
     parser.add_argument("images", type=Path, nargs="*", metavar="FIXED MOVING")
-    parser.add_argument("--synthetic", choices=["rigid", "deformable"], help="a generated pair instead of two images")
+    parser.add_argument(
+        "--synthetic", choices=["rigid", "deformable", *SITES], help="a generated pair instead of two images"
+    )
     parser.add_argument("--truth", type=Path, help="displacement field on the fixed grid, or a rigid .tfm")
     parser.add_argument("--mask", type=Path, help="where errors are taken, in the fixed frame")
     parser.add_argument("--landmarks", type=Path, nargs=2, metavar=("FIXED_CSV", "MOVING_CSV"))
     parser.add_argument("--mode", choices=["rigid", "deformable"])
     parser.add_argument("--start", choices=["auto", "identity"])
     parser.add_argument("--tools", nargs="+", help="only these")
+    parser.add_argument("--keep", action="store_true", help="do not run peers again that the file of --save holds")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic pair")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument("--save", type=Path, help="also write the JSON object here")
     options = parser.parse_args(arguments)
     if (options.synthetic is None) == (len(options.images) == 0) or len(options.images) not in (0, 2):
         parser.error("give two images, or --synthetic")
+
+    def save(answer: dict[str, Any]) -> None:
+        if options.save:
+            options.save.parent.mkdir(parents=True, exist_ok=True)
+            options.save.write_text(json.dumps(answer, indent=1) + "\n")
+
     try:
-        if options.synthetic:
+        if options.synthetic in SITES:
+            pair = simulated_pair(options.synthetic, seed=options.seed)
+            mode, start = options.mode or "deformable", options.start or "auto"
+        elif options.synthetic:
             mode = options.synthetic
             pair, start = synthetic_pair(mode, seed=options.seed), options.start or "identity"
         else:
@@ -189,13 +230,12 @@ def main(arguments: list[str] | None = None) -> int:
             pair = read_pair(*options.images, truth=options.truth, mask=options.mask, landmarks=marks)
             mode = options.mode or ("rigid" if str(options.truth).endswith((".tfm", ".txt")) else "deformable")
             start = options.start or "auto"
-        answer = run(pair, mode, tools=options.tools and tuple(options.tools), start=start)
+        kept = _kept(options.save, pair, mode) if options.keep else None
+        answer = run(pair, mode, tools=options.tools and tuple(options.tools), start=start, kept=kept, save=save)
     except InputRefusedError as error:
         Console(stderr=True).print(f"refused: {error}", style="red", highlight=False)
         return 3
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps(answer, indent=1) + "\n")
+    save(answer)
     if options.json:
         sys.stdout.write(json.dumps(answer) + "\n")
     else:

@@ -12,8 +12,10 @@ from benchmarks.registration_case import synthetic
 from benchmarks.registration_errors import Landmarks
 from imrt_core.dicom import read_image
 from imrt_core.patient import DisplacementField, GeometryError, InputRefusedError, RigidTransform, Volume
+from imrt_core.patient.contours import mask_from_structure
+from imrt_core.phantom import build_patient, simulate_fraction
 from registration.itk import TRANSFORM_SUFFIXES, read_field, read_transform, read_volume
-from registration.preprocess import body_mask
+from registration.preprocess import body_mask, field_of_view
 
 #: How far a mask's grid may differ from the fixed image's, as the share of its voxels that may be lost.
 _MASK_LEVEL = 0.5
@@ -121,6 +123,22 @@ def synthetic_pair(mode: str, *, seed: int = 0) -> Pair:
     """Return :func:`benchmarks.registration_case.synthetic` as a pair."""
     case = synthetic(mode, seed=seed)
     return Pair(case.fixed, case.moving, case.mask, True, case.truth, None, (f"synthetic {mode}", f"seed {seed}"))
+
+
+def simulated_pair(site: str, *, seed: int = 0) -> Pair:
+    """Return a digital patient's planning CT and a simulated cone-beam CT of the last fraction, with its truth.
+
+    The mask is the EXTERNAL where the day's image shows it.
+    """
+    patient = build_patient(site, seed=seed)
+    last = patient.prescription.fractions
+    fraction = simulate_fraction(patient, last, fractions=last, seed=seed)
+    fixed, moving = patient.planning.ct.hu, fraction.image.hu
+    external = next(s for s in patient.planning.structures if s.interpreted_type == "EXTERNAL")
+    body = mask_from_structure(external, fixed.grid)
+    body = body.with_array((body.array > _MASK_LEVEL).astype(np.float32))
+    pair = Pair(fixed, moving, body, True, fraction.field, None, (f"{site} {seed}", f"simulated CBCT, fraction {last}"))
+    return with_field_of_view(pair, moving.with_array(field_of_view(moving).astype(np.uint8)))
 
 
 def start_of(pair: Pair) -> RigidTransform:

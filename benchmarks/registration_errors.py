@@ -1,6 +1,6 @@
 """Errors of a displacement field inside a mask, whoever made it: against a true field, or against landmarks.
 
-Written with numpy alone where it is short, so that nothing of what is judged judges itself; only the inverse of a peer's
+Written with numpy alone where it is short, so that nothing that is judged judges itself; only the inverse of a peer's
 field is ours (:func:`registration.fields.inverted`).
 """
 
@@ -37,7 +37,9 @@ class Landmarks:
         one, other = _points(fixed), _points(moving)
         if len(one) != len(other) or not len(one):
             raise InputRefusedError(
-                "landmarks must correspond row by row", found=f"{len(one)} and {len(other)} rows", expected="as many, > 0"
+                "landmarks must correspond row by row",
+                found=f"{len(one)} and {len(other)} rows",
+                expected="as many, > 0",
             )
         return cls(one, other)
 
@@ -144,7 +146,10 @@ def _points(path: Path) -> NDArray[np.float64]:
             rows = [[float(row[axis]) for axis in "xyz"] for row in csv.DictReader(file, skipinitialspace=True)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise InputRefusedError(
-            "landmarks cannot be read", found=f"{type(error).__name__}: {error}", expected="header x,y,z", where=str(path)
+            "landmarks cannot be read",
+            found=f"{type(error).__name__}: {error}",
+            expected="header x,y,z",
+            where=str(path),
         ) from error
     points = np.array(rows, dtype=float).reshape(-1, 3)
     if not np.all(np.isfinite(points)):

@@ -59,7 +59,16 @@ def elastix(folder: Path, mode: str, threads: int) -> Found:
     out = folder / "out"
     out.mkdir()
     command = [program, "-f", "fixed.mha", "-m", "moving.mha", "-fMask", "fixed_mask.mha", "-mMask", "moving_mask.mha"]
-    command += ["-t0", "start.txt", "-p", str(SETTINGS / f"elastix_{mode}.txt"), "-out", "out", "-threads", str(threads)]
+    command += [
+        "-t0",
+        "start.txt",
+        "-p",
+        str(SETTINGS / f"elastix_{mode}.txt"),
+        "-out",
+        "out",
+        "-threads",
+        str(threads),
+    ]
     text, wall, cpu = _run(command, folder, threads)
     own = re.search(r"Total time elapsed: ([\d.]+)\s*(ms|s)?", text + _log(out / "elastix.log"))
     _run(

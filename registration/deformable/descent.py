@@ -39,7 +39,7 @@ class Level:
     cut_hu: float
 
 
-LEVELS = (Level(6.0, 4.0, 24.0, 6, 400.0), Level(4.0, 2.5, 12.0, 6, 250.0), Level(2.5, 1.5, 8.0, 6, 150.0))
+LEVELS = (Level(6.0, 4.0, 24.0, 6, 400.0), Level(4.0, 2.5, 12.0, 5, 250.0), Level(2.5, 1.5, 8.0, 4, 150.0))
 #: Data weigh by 1/noise²: this many robust standard deviations of what differs in flat soft tissue at the finest level,
 #: because what differs there (artefact, grain) reaches over several voxels and they do not count as independent.
 NOISE_SIGMAS = 1.6
@@ -192,8 +192,8 @@ def displacement_lattice(
             else resample_vectors(vectors, lattice, cells)
         )
         lattice = cells
-        visible = stage.pulled(stage.moving_seen.astype(np.float32), cells)
-        visible = visible * cell_mean(stage.inside, factors, cells.shape)
+        shown = stage.pulled(stage.moving_seen.astype(np.float32), cells)
+        visible = shown * cell_mean(stage.inside, factors, cells.shape)
         shared = float(visible.sum()) * cells.voxel_volume_cc
         if shared < 50.0:
             raise RegistrationError(

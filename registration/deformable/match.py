@@ -20,7 +20,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imrt_core.patient import DisplacementField, Grid, RegistrationError, RigidTransform, Volume
 

@@ -5,6 +5,7 @@
 field.mha and figures.json are written there.
 """
 
+# mypy: disable-error-code="no-untyped-call"
 from __future__ import annotations
 
 import argparse
@@ -47,7 +48,9 @@ def demons(fixed: Any, moving: Any, masks: tuple[Any, Any], start: Any) -> Any:
     for shrink, iterations in ((8, 80), (4, 60), (2, 40), (1, 20)):
         sigma = 0.4 * shrink if shrink > 1 else 0.0
         step = [min(shrink, max(1, n // 16)) for n in fixed.GetSize()]
-        images = [sitk.SmoothingRecursiveGaussian(i, sigma * i.GetSpacing()[0]) if sigma else i for i in (fixed, placed)]
+        images = [
+            sitk.SmoothingRecursiveGaussian(i, sigma * i.GetSpacing()[0]) if sigma else i for i in (fixed, placed)
+        ]
         small = [sitk.Shrink(image, step) for image in images]
         method = sitk.FastSymmetricForcesDemonsRegistrationFilter()
         method.SetNumberOfIterations(iterations)
@@ -56,7 +59,9 @@ def demons(fixed: Any, moving: Any, masks: tuple[Any, Any], start: Any) -> Any:
         if field is None:
             field = method.Execute(small[0], small[1])
         else:
-            field = method.Execute(small[0], small[1], sitk.Resample(field, small[0], sitk.Transform(), sitk.sitkLinear))
+            field = method.Execute(
+                small[0], small[1], sitk.Resample(field, small[0], sitk.Transform(), sitk.sitkLinear)
+            )
     return sitk.CompositeTransform([start, sitk.DisplacementFieldTransform(sitk.Cast(field, sitk.sitkVectorFloat64))])
 
 
