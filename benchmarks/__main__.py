@@ -22,11 +22,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One run of a module; ``{data}`` stands for the folder of real data. Runs of one module share its result file."""
+    """One run of a module; ``{data}`` stands for the folder of real data. Runs of one module share its result file
+    unless they name their own.
+    """
 
     name: str
     arguments: tuple[str, ...]
     module: str = ""
+    result: str = ""
 
 
 BENCHMARKS = (
@@ -51,6 +54,17 @@ BENCHMARKS = (
     Benchmark("forward", ("{data}/tg119_matrad/tg119.npz",)),
     Benchmark("influence", ("--grid-mm", "5", "3")),
     Benchmark("fluence", ("--plot", "docs/fluence.svg")),
+    *(
+        Benchmark(f"registration_{name}", arguments, module="registration", result=f"registration_{name}")
+        for name, arguments in (
+            ("rigid", ("--synthetic", "rigid")),
+            ("deformable", ("--synthetic", "deformable")),
+            ("cbct_head_neck", ("--synthetic", "head-neck")),
+            ("cbct_pelvis", ("--synthetic", "pelvis")),
+            ("lung_4dct", tuple(f"{{data}}/pair_lung_4dct_plastimatch/{image}.mha" for image in ("t0", "t5"))),
+        )
+    ),
+    Benchmark("registration_cohort", ("{data}/openkbp",)),
     Benchmark("influence_growth", ("--data", "{data}", "--plot", "docs/influence_growth.svg")),
 )
 
@@ -67,7 +81,7 @@ def main() -> None:
         if wanted and benchmark.name not in wanted:
             continue
         module = benchmark.module or benchmark.name
-        result = RESULTS / f"{module}.json"
+        result = RESULTS / f"{benchmark.result or module}.json"
         arguments = [argument.format(data=data) for argument in benchmark.arguments]
         started = time.perf_counter()
         done = subprocess.run(

@@ -31,9 +31,9 @@ def _pull(
     nz, ny, nx = source.shape
     mz, my, mx = out.shape
     for k in numba.prange(mz):
+        a = np.empty(3)
         for j in range(my):
             for i in range(mx):
-                a = np.empty(3)
                 for axis in range(3):
                     a[axis] = (
                         index_from_like[axis, 0] * i

@@ -122,3 +122,16 @@ def accumulate(fixed: Array, gradient: Array, weight: Array, moving: Array, seen
         matrix[cell] += w * np.array([g[0] * g[0], g[0] * g[1], g[0] * g[2], g[1] * g[1], g[1] * g[2], g[2] * g[2]])
         vector[cell] -= w * g * r
     return matrix, vector
+
+
+def jacobian_determinant(vectors: Array, index_from_lps: Array) -> Array:
+    """det(I + du/dp) by numpy's gradients along the index axes and the chain rule."""
+    out = np.empty(vectors.shape[:3])
+    axes = (2, 1, 0)
+    along = [np.gradient(vectors, axis=a) if vectors.shape[a] > 1 else np.zeros_like(vectors) for a in axes]
+    for place in np.ndindex(out.shape):
+        matrix = np.eye(3)
+        for a in range(3):
+            matrix += np.outer(along[a][place], index_from_lps[a, :3])
+        out[place] = np.linalg.det(matrix)
+    return out

@@ -15,6 +15,7 @@ from typing import Any
 
 import tables_of_dose
 import tables_of_plans
+import tables_of_registration
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "validation.md"
@@ -32,6 +33,12 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "monte_carlo": tables_of_dose.monte_carlo,
     "plans": tables_of_plans.plans,
     "pyradmc": tables_of_dose.pyradmc,
+    "registration_cbct_head_neck": tables_of_registration.pair,
+    "registration_cbct_pelvis": tables_of_registration.pair,
+    "registration_cohort": tables_of_registration.cohort,
+    "registration_deformable": tables_of_registration.pair,
+    "registration_lung_4dct": tables_of_registration.pair,
+    "registration_rigid": tables_of_registration.pair,
     "tg119": tables_of_plans.tg119,
 }
 

@@ -222,3 +222,46 @@ def symmetric_product(matrix: Array, x: Array) -> NDArray[np.float64]:
     out = np.empty(x.shape)
     _symmetric_product(np.ascontiguousarray(matrix, dtype=np.float64), np.ascontiguousarray(x, dtype=np.float64), out)
     return out
+
+
+@kernel(parallel=True)
+def _jacobian(vectors: Array, per_index: Array, out: Array) -> None:
+    nz, ny, nx = out.shape
+    for k in numba.prange(nz):
+        m = np.empty((3, 3))
+        k0, k1 = max(k - 1, 0), min(k + 1, nz - 1)
+        for j in range(ny):
+            j0, j1 = max(j - 1, 0), min(j + 1, ny - 1)
+            for i in range(nx):
+                i0, i1 = max(i - 1, 0), min(i + 1, nx - 1)
+                for c in range(3):
+                    di = (vectors[k, j, i1, c] - vectors[k, j, i0, c]) / max(i1 - i0, 1)
+                    dj = (vectors[k, j1, i, c] - vectors[k, j0, i, c]) / max(j1 - j0, 1)
+                    dk = (vectors[k1, j, i, c] - vectors[k0, j, i, c]) / max(k1 - k0, 1)
+                    for d in range(3):
+                        m[c, d] = di * per_index[0, d] + dj * per_index[1, d] + dk * per_index[2, d]
+                    m[c, c] += 1.0
+                out[k, j, i] = (
+                    m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
+                    - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
+                    + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
+                )
+
+
+def jacobian_determinant(vectors_mm: Array, index_from_lps: Array) -> NDArray[np.float32]:
+    """Return det d(p + u)/dp by central differences, one-sided at the borders, 0 along an axis of one voxel.
+
+    Parameters
+    ----------
+    vectors_mm : ndarray, shape (nz, ny, nx, 3)
+        u, LPS mm.
+    index_from_lps : ndarray, 4×4
+        Of u's grid: row a holds the change of index a (i, j, k) per mm along x, y, z.
+    """
+    out = np.empty(vectors_mm.shape[:3], dtype=np.float32)
+    _jacobian(
+        np.ascontiguousarray(vectors_mm, dtype=np.float32),
+        np.ascontiguousarray(index_from_lps[:3, :3], dtype=np.float64),
+        out,
+    )
+    return out

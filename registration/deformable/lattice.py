@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from imrt_core.patient import DisplacementField, Grid, Volume
 
-from ._kernels import negative_laplacian, symmetric_product
+from ._kernels import jacobian_determinant, negative_laplacian, symmetric_product
 
 Vectors = NDArray[np.float64]
 
@@ -144,19 +144,4 @@ def _block_inverse(matrix: Vectors, added: float) -> Vectors:
 
 def jacobian(field: DisplacementField) -> Volume:
     """Return the determinant of d(p + u)/dp by central differences: 1 keeps volume, ≤ 0 is a fold."""
-    grid = field.grid
-    spacing = grid.spacing_mm[::-1]
-    axes = np.asarray(grid.direction)
-    # gradient[c, d] = du_c / d(index axis d, mm), then turned to LPS axes.
-    slopes = np.empty((*grid.shape, 3, 3), dtype=np.float32)
-    for c in range(3):
-        along = [
-            np.gradient(field.vectors_mm[..., c], h, axis=axis) if n > 1 else np.zeros(grid.shape, np.float32)
-            for axis, (h, n) in enumerate(zip(spacing, grid.shape, strict=True))
-        ]
-        slopes[..., c, :] = np.stack(along[::-1], axis=-1)
-    m = slopes if grid.is_axis_aligned else (slopes @ axes.T.astype(np.float32))
-    a, b, c3 = m[..., 0, 0] + 1, m[..., 0, 1], m[..., 0, 2]
-    d, e, f = m[..., 1, 0], m[..., 1, 1] + 1, m[..., 1, 2]
-    g, h3, i = m[..., 2, 0], m[..., 2, 1], m[..., 2, 2] + 1
-    return Volume(a * (e * i - f * h3) - b * (d * i - f * g) + c3 * (d * h3 - e * g), grid)
+    return Volume(jacobian_determinant(field.vectors_mm, field.grid.index_from_lps), field.grid)

@@ -20,53 +20,16 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from imrt_core.patient import DisplacementField, Grid, RegistrationError, RigidTransform, Volume
 
 from .._field_kernels import pull
 from ..calibration import without_shading
 from ..fields import composed, inverse_consistency, inverted, jacobian_figures, unfolded
-from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, smoothed
+from ..preprocess import Mask, PreparedImage, body_mask, bone_region, smoothed
 from ..quality import DeformableLimits, DeformableQuality, judge_deformation
-from ._kernels import accumulate
-from .lattice import cell_mean, lattice_grid, resample_vectors, solve_step
-
-
-@dataclass(frozen=True)
-class Level:
-    """One resolution.
-
-    Parameters
-    ----------
-    voxel_mm, sigma_mm : float
-        Voxels and Gaussian smoothing of both images.
-    cell_mm : float
-        Spacing of the lattice.
-    steps : int
-        Gauss-Newton steps.
-    cut_hu : float
-        Residual at which the Geman-McClure weight falls to 1/4; wide at first, so that a displaced skin may pull.
-    """
-
-    voxel_mm: float
-    sigma_mm: float
-    cell_mm: float
-    steps: int
-    cut_hu: float
-
-
-LEVELS = (Level(6.0, 4.0, 24.0, 6, 400.0), Level(4.0, 2.5, 12.0, 6, 250.0), Level(2.5, 1.5, 8.0, 6, 150.0))
-#: Standard deviation of image differences where the anatomy agrees: noise, artefact, interpolation.
-NOISE_HU = 40.0
-#: Gradient (compressed HU per mm) at which a voxel's weight is half: less is noise that would drive a flat region.
-GRADIENT_HU_PER_MM = 10.0
-#: Weight of the bending energy, mm²: with it an edge of 400 HU over 4 mm leads its surroundings within about 10 mm.
-BENDING_MM2 = 400.0
-#: Prior in 1/mm²: bone stays within about 1/sqrt of it of the rigid match.
-BONE_PRIOR, UNSEEN_PRIOR, SEEN_PRIOR = 1.0, 1e-3, 1e-5
-#: Conjugate-gradient iterations of each step.
-SOLVER_ITERATIONS = 40
+from .descent import compressed, displacement_lattice
+from .lattice import resample_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +126,7 @@ def register_deformable(
     today = without_shading(planning, today, initial)
     bone = bone_region(smoothed(planning.hu, 1.0), body.array > 0.5)
     bones = planning.hu.with_array(bone.astype(np.float32))
-    vectors, lattice = _match(planning, today, initial, body, bones)
+    vectors, lattice = displacement_lattice(planning, today, initial, body, bones)
     vectors, repaired = unfolded(vectors, lattice, body)
 
     working = planning.hu.grid
@@ -187,17 +150,6 @@ def register_deformable(
     return DeformableMatch(forward, backward, quality, time.perf_counter() - started)
 
 
-def compressed(hu: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return HU with soft tissue kept; beyond ±300 HU lung and air are compressed to 0.6, bone and metal to 0.25.
-
-    Skin and bone would otherwise outweigh all soft tissue. Chosen by measurement on simulated head and neck, pelvis
-    and lung fractions.
-    """
-    low, high = np.minimum(hu + 300.0, 0.0), np.maximum(hu - 300.0, 0.0)
-    values = np.clip(hu, -300.0, 300.0) + 0.6 * np.maximum(low, -700.0) + 0.25 * np.minimum(high, 1200.0)
-    return np.asarray(values, dtype=np.float32)
-
-
 def _body(planning: PreparedImage, given: Volume | None) -> Volume:
     if given is None:
         mask = body_mask(planning.hu).astype(np.float32)
@@ -208,77 +160,6 @@ def _body(planning: PreparedImage, given: Volume | None) -> Volume:
     if not volume.array.any():
         raise RegistrationError("there is no patient in the fixed image", found="an empty body mask")
     return volume
-
-
-def _match(
-    planning: PreparedImage, today: PreparedImage, initial: RigidTransform, body: Volume, bones: Volume
-) -> tuple[NDArray[np.float64], Grid]:
-    """Return the displacement lattice in the planning frame (before the rigid match) and its grid."""
-    vectors: NDArray[np.float64] | None = None
-    lattice: Grid | None = None
-    shared = 0.0
-    for level in LEVELS:
-        image, moving = (scan.at(level.voxel_mm, level.sigma_mm) for scan in (planning, today))
-        grid = image.hu.grid
-        cells, factors = lattice_grid(grid, level.cell_mm)
-        vectors = (
-            np.zeros((*cells.shape, 3))
-            if vectors is None or lattice is None
-            else resample_vectors(vectors, lattice, cells)
-        )
-        lattice = cells
-        fixed_hu = compressed(image.hu.array)
-        slopes = [np.gradient(fixed_hu, step, axis=axis) for axis, step in enumerate(grid.spacing_mm[::-1])]
-        gradient = np.stack(slopes[::-1], axis=-1) @ np.asarray(grid.direction, dtype=np.float32).T
-        near = distance_to(body.resampled_to(grid).array > 0.5, grid).array <= 2.0 * level.voxel_mm
-        squared = np.sum(np.square(gradient), axis=-1)
-        inside = (near & image.seen).astype(np.float32)
-        weight = inside * squared / (squared + np.float32(GRADIENT_HU_PER_MM**2))
-        moving_hu = compressed(moving.hu.array)
-        moving_index = moving.hu.grid.index_from_lps @ initial.matrix
-        visible = pull(
-            moving.seen.astype(np.float32),
-            moving_index,
-            cells.lps_from_index,
-            cells.shape,
-            vectors_mm=None,
-            nearest=False,
-            outside=0.0,
-        )
-        visible = visible * cell_mean(inside, factors, cells.shape)
-        shared = float(visible.sum()) * cells.voxel_volume_cc
-        prior = BONE_PRIOR * cell_mean(bones.resampled_to(grid).array, factors, cells.shape)
-        prior += np.where(visible > 0.5, SEEN_PRIOR, UNSEEN_PRIOR)
-        for _ in range(level.steps):
-            matrix, vector = accumulate(
-                fixed_hu,
-                gradient,
-                weight,
-                moving_hu,
-                moving.seen,
-                moving_index,
-                grid.lps_from_index,
-                vectors,
-                factors,
-                cut_hu=level.cut_hu,
-            )
-            scale = 1.0 / (np.prod(factors) * NOISE_HU**2)
-            vectors = vectors + solve_step(
-                matrix * scale,
-                vector * scale,
-                prior,
-                vectors,
-                bending_mm2=BENDING_MM2,
-                spacing_zyx_mm=cells.spacing_mm[::-1],
-                iterations=SOLVER_ITERATIONS,
-            )
-    if vectors is None or lattice is None or shared < 50.0:
-        raise RegistrationError(
-            "the image of the day shows too little of the patient after the rigid match",
-            found=f"{shared:.0f} cm³ in common",
-            expected=">= 50 cm³",
-        )
-    return vectors, lattice
 
 
 def _figures(

@@ -16,6 +16,8 @@ from .refine import Fit, Level, refine
 
 #: A block with fewer points has no say of its own.
 _MIN_BLOCK_POINTS = 300
+#: Restarts show whether the same minimum is found, not its last hundredth of a millimetre.
+_RESTART_POINTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def restart_spread(level: Level, coarse: Level, fit: Fit, centre_lps: NDArray[np
     """Return the largest difference (mm, degrees) of matches started 5 mm and 2° away in four directions."""
     centre = fit.moving_from_fixed.apply(centre_lps)
     keep = np.zeros(len(level.points_lps), dtype=bool)
-    keep[:: max(1, len(keep) // 40_000)] = True
+    keep[:: max(1, len(keep) // _RESTART_POINTS)] = True
     sample = level.subset(keep)
     reference = refine(sample, fit.moving_from_fixed).moving_from_fixed
     worst = (0.0, 0.0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from imrt_core.patient import RegistrationError, Volume
+from imrt_core.patient import Grid, RegistrationError, Volume
 
-from ..preprocess import PreparedImage, body_mask, bone_region, distance_to
+from .._field_kernels import pull
+from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, reduced
 from .refine import Fit, FixedSamples, Level, draw_samples, make_level
 
 #: Voxel and Gaussian sigma, in mm, of the body match, the bone match and the last refinement.
@@ -21,6 +23,8 @@ BONE_WINDOW_HU = (50.0, 1200.0)
 OPEN_WINDOW_HU = (-300.0, 1000.0)
 #: With less bone than this in the planning CT, the body is matched.
 MIN_BONE_CC = 15.0
+#: Voxels that the patient is found on.
+COARSE_MM = 4.0
 #: Fewer voxels than this cannot carry six degrees of freedom.
 MIN_VOXELS = 500
 
@@ -49,12 +53,25 @@ class Region:
 
 def rigid_region(planning: PreparedImage) -> Region:
     """Return the bones of the planning CT, or the body where there is less than 15 cc of bone."""
-    image = planning.at(2.0, 1.0)
-    body = body_mask(image.hu)
+    image = planning.at(*FINE_RESOLUTION)
+    body = _body(image.hu)
     bone = bone_region(image.hu, body)
     if bone.sum() * image.hu.grid.voxel_volume_cc >= MIN_BONE_CC:
-        return Region("bone", distance_to(bone, image.hu.grid), BONE_WINDOW_HU, 5.0)
-    return Region("body", distance_to(body, image.hu.grid), OPEN_WINDOW_HU, 5.0)
+        return Region("bone", _distance(image.hu, bone), BONE_WINDOW_HU, 5.0)
+    return Region("body", _distance(image.hu, body), OPEN_WINDOW_HU, 5.0)
+
+
+def _body(hu: Volume) -> Mask:
+    """Return the patient, found on voxels of up to 4 mm: it only keeps the couch and masks out of the bones."""
+    coarse = reduced(hu, COARSE_MM)
+    mask = coarse.with_array(body_mask(coarse).astype(np.float32))
+    return np.asarray(pulled(mask, hu.grid, outside=0.0) >= 0.5)
+
+
+def _distance(hu: Volume, mask: Mask) -> Volume:
+    """Return the distance to a mask on voxels of up to 3 mm: margins are wider."""
+    share = reduced(hu.with_array(mask.astype(np.float32)), MID_RESOLUTION[0])
+    return distance_to(share.array > 0.25, share.grid)
 
 
 def given_region(planning: PreparedImage, roi: Volume) -> Region:
@@ -98,7 +115,7 @@ def region_samples(
     image = planning.at(*resolution_mm)
     # A blurred edge reaches further.
     margin = region.margin_mm + max(0.0, 2.0 * (resolution_mm[1] - 1.0))
-    near = region.distance_mm.resampled_to(image.hu.grid, outside=np.inf).array <= margin
+    near = pulled(region.distance_mm, image.hu.grid, outside=np.inf) <= margin
     return draw_samples(image.hu, near & image.seen, window_hu=region.window_hu, points=points, seed=seed)
 
 
@@ -117,6 +134,22 @@ def calibrated(day: PreparedImage, fit: Fit) -> PreparedImage:
     # A quadratic is known from a coarse grid: linear interpolation of it at 8 mm is off by less than a HU.
     coarse = day.hu.grid.resampled((8.0, 8.0, 8.0))
     shading = Volume(fit.shading_at(coarse.voxel_centres_lps()).astype(np.float32), coarse)
-    offset = np.clip(shading.resampled_to(day.hu.grid).array, -300.0, 300.0)
-    scale = float(np.clip(fit.scale, 1 / 1.5, 1.5))
-    return PreparedImage(day.hu.with_array(np.where(day.seen, (day.hu.array - offset) / scale, -1000.0)), day.seen)
+    offset = np.clip(pulled(shading, day.hu.grid, outside=0.0), -300.0, 300.0)
+    corrected = (day.hu.array - offset) * np.float32(1.0 / np.clip(fit.scale, 1 / 1.5, 1.5))
+    corrected[~day.seen] = -1000.0
+    return PreparedImage(day.hu.with_array(corrected), day.seen)
+
+
+def pulled(volume: Volume, grid: Grid, *, outside: float) -> NDArray[np.float32]:
+    """Return trilinear values on another grid of the same frame."""
+    return np.asarray(
+        pull(
+            volume.array,
+            volume.grid.index_from_lps,
+            grid.lps_from_index,
+            grid.shape,
+            vectors_mm=None,
+            nearest=False,
+            outside=outside,
+        )
+    )

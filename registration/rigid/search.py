@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
@@ -103,14 +104,15 @@ def _masked_correlation(
     """Return the correlation for every shift (array order), and the LPS shift of element [0, 0, 0]."""
     shape = [fft.next_fast_len(a + b - 1, real=True) for a, b in zip(f.array.shape, m.array.shape, strict=True)]
     centre = float(np.mean(f.array[fb > 0]))
+    workers = numba.get_num_threads()
     fa, ma = (f.array - centre) * fm, (m.array - centre) * mm
 
     def forward(array: NDArray[Any], *, flip: bool) -> NDArray[Any]:
         # Correlation = convolution with the flipped fixed image.
-        return fft.rfftn((array[::-1, ::-1, ::-1] if flip else array).astype(np.float64), shape)
+        return fft.rfftn((array[::-1, ::-1, ::-1] if flip else array).astype(np.float64), shape, workers=workers)
 
     def product(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-        return np.asarray(fft.irfftn(a * b, shape))
+        return np.asarray(fft.irfftn(a * b, shape, workers=workers))
 
     f0, f1, f2 = (forward(a, flip=True) for a in (fm, fa, fa * fa))
     m0, m1, m2 = (forward(a, flip=False) for a in (mm, ma, ma * ma))

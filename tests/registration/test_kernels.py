@@ -12,7 +12,12 @@ from scipy import ndimage
 
 from imrt_core.patient import Grid, RigidTransform, Volume
 from registration._field_kernels import compose, invert, pull
-from registration.deformable._kernels import accumulate, negative_laplacian, symmetric_product
+from registration.deformable._kernels import (
+    accumulate,
+    jacobian_determinant,
+    negative_laplacian,
+    symmetric_product,
+)
 from registration.deformable.lattice import _spline_matrix, resample_vectors, solve_step
 from registration.rigid._kernels import look_up, normal_equations, subtract_model
 
@@ -157,6 +162,16 @@ def test_lattice_operators() -> None:
     six = RNG.normal(size=(4, 5, 3, 6))
     full = six[..., [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(4, 5, 3, 3, 3)
     npt.assert_allclose(symmetric_product(six, x), np.einsum("...ij,...j->...i", full, x), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (1, 5, 6), (2, 1, 3)])
+def test_jacobian_determinant(shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(8)
+    turn = RigidTransform.from_parameters(rotation_deg=(10, -20, 30))
+    grid = Grid(shape, (1.5, 2.0, 3.0)).transformed(turn)
+    vectors = rng.normal(0, 1, (*shape, 3)).astype(np.float32)
+    found = jacobian_determinant(vectors, grid.index_from_lps)
+    npt.assert_allclose(found, naive.jacobian_determinant(vectors, grid.index_from_lps), rtol=1e-4, atol=1e-4)
 
 
 def test_spline_matrix_is_scipys() -> None:
