@@ -1,0 +1,208 @@
+"""Gauss-Newton on the slopes of radiographs: the pose whose DRRs have the same edges.
+
+Slopes see neither the offset of attenuation nor scatter, which is smooth. Between DRR and radiograph each view has a
+free scale, eliminated in every step (variable projection). Residuals are weighted by local contrast (see
+:class:`registration.projection.images.LevelImage`) and robustly, so that what the CT does not hold (a mask, a tube,
+a shutter) does not pull. Steps are damped until the similarity grows (Levenberg-Marquardt).
+
+References
+----------
+.. [1] Penney GP et al. A comparison of similarity measures for use in 2-D-3-D medical image registration. IEEE Trans
+   Med Imaging 17 (1998) 586-595: gradient correlation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from imrt_core.patient import RigidTransform, Volume
+
+from .drr import project_with_slopes
+from .images import LevelImage, slopes_of
+
+Array = NDArray[np.float64]
+
+#: Rays that run so far beyond the CT's ends are not compared; then so many pixels around them.
+_MISSING_MM, _MISSING_PIXELS = 4.0, 3
+#: Geman-McClure width in robust standard deviations.
+_ROBUST_SIGMAS = 3.0
+#: Largest step.
+_MAX_STEP_MM, _MAX_STEP_RAD = 12.0, np.deg2rad(5.0)
+#: Length that makes radians and mm alike: the size of a patient's half.
+ARM_MM = 100.0
+#: Tiles per side of each view, for the jackknife.
+TILES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class ViewFit:
+    """One view at one pose.
+
+    Parameters
+    ----------
+    correlation : float
+        Weighted correlation of the slopes: 1 where DRR and radiograph have the same edges.
+    matrix, vector : ndarray, (tiles, 6, 6) and (tiles, 6)
+        Normal equations of each tile, of ω (per :data:`ARM_MM`) and τ (mm), scale eliminated.
+    pixels : int
+        Pixels compared.
+    """
+
+    correlation: float
+    matrix: Array
+    vector: Array
+    pixels: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A pose and how well it fits.
+
+    Parameters
+    ----------
+    day_from_fixed : RigidTransform
+        Planning frame to frame of the day.
+    correlation : float
+        Mean over the views.
+    views : tuple of ViewFit
+        In the order of the images.
+    iterations : int
+        Steps taken.
+    converged : bool
+        Whether the last step was small.
+    """
+
+    day_from_fixed: RigidTransform
+    correlation: float
+    views: tuple[ViewFit, ...]
+    iterations: int
+    converged: bool
+
+
+def refine(
+    images: Sequence[LevelImage],
+    attenuation_per_mm: Volume,
+    start: RigidTransform,
+    *,
+    basis: Array,
+    iterations: int,
+    tolerance_mm: float,
+) -> Fit:
+    """Refine a pose.
+
+    Parameters
+    ----------
+    images : sequence of LevelImage
+        Radiographs at one resolution.
+    attenuation_per_mm : Volume
+        Planning CT at a like resolution.
+    start : RigidTransform
+        day_from_fixed.
+    basis : ndarray, shape (6, n)
+        Motions allowed: columns of (ω in units of 1/:data:`ARM_MM` per mm, τ in mm), about the machine isocentre.
+    iterations : int
+        Most steps.
+    tolerance_mm : float
+        Stop when a step is smaller.
+    """
+    pose = start
+    fits = _evaluate(images, attenuation_per_mm, pose)
+    damping, done, converged = 1e-4, 0, False
+    while done < iterations:
+        done += 1
+        matrix = basis.T @ sum(f.matrix.sum(axis=0) for f in fits) @ basis
+        vector = basis.T @ sum(f.vector.sum(axis=0) for f in fits)
+        diagonal = np.diag(matrix)
+        if not np.all(np.isfinite(matrix)) or diagonal.max() <= 0:
+            break
+        step = basis @ np.linalg.solve(matrix + np.diag(damping * diagonal + 1e-9 * diagonal.max()), vector)
+        turn, move = step[:3] / ARM_MM, step[3:]
+        shrink = min(1.0, _MAX_STEP_RAD / max(np.linalg.norm(turn), 1e-12))
+        shrink = min(shrink, _MAX_STEP_MM / max(np.linalg.norm(move), 1e-12))
+        tried = moved(pose, turn * shrink, move * shrink)
+        found = _evaluate(images, attenuation_per_mm, tried)
+        if _mean(found) >= _mean(fits) - 1e-6:
+            pose, fits, damping = tried, found, max(damping / 5.0, 1e-5)
+        else:
+            damping = max(damping * 10.0, 1e-3)
+        if np.linalg.norm(step) * shrink < tolerance_mm:
+            converged = True
+            break
+        if damping > 1e3:
+            break
+    return Fit(pose, _mean(fits), tuple(fits), done, converged)
+
+
+def moved(pose: RigidTransform, turn_rad: Array, move_mm: Array) -> RigidTransform:
+    """Return the pose after a further rotation about the machine isocentre (frame of the day), then a translation."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(turn_rad).as_matrix()
+    matrix[:3, 3] = move_mm
+    return RigidTransform.from_matrix(matrix) @ pose
+
+
+def _mean(fits: Sequence[ViewFit]) -> float:
+    return float(np.mean([f.correlation for f in fits]))
+
+
+def _evaluate(images: Sequence[LevelImage], attenuation_per_mm: Volume, pose: RigidTransform) -> list[ViewFit]:
+    return [view_fit(image, attenuation_per_mm, pose) for image in images]
+
+
+def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform) -> ViewFit:
+    """Compare one view with its DRR and linearise the difference."""
+    drr, by_motion = project_with_slopes(attenuation_per_mm, image.view, pose, centre_lps=np.zeros(3))
+    weight = image.weight * known(drr.missing_mm)
+    used = weight > 0
+    count = int(used.sum())
+    tiles = TILES * TILES
+    if count < 50:
+        return ViewFit(-1.0, np.zeros((tiles, 6, 6)), np.zeros((tiles, 6)), count)
+    # Two numbers per pixel: slopes along rows and columns.
+    w = weight[used]
+    seen = (image.slopes[:, used] * w).ravel()
+    made = (slopes_of(drr.attenuation)[:, used] * w).ravel()
+    by_motion[..., :3] /= ARM_MM
+    change = (slopes_of(by_motion)[:, used] * w[None, :, None]).reshape(-1, 6)
+    norms = np.sqrt((seen @ seen) * (made @ made))
+    if not norms > 0:
+        return ViewFit(-1.0, np.zeros((tiles, 6, 6)), np.zeros((tiles, 6)), count)
+    correlation = float(seen @ made / norms)
+    scale = max(float(seen @ made), 0.05 * norms) / (made @ made)
+    residual = seen - scale * made
+    spread = 1.4826 * np.median(np.abs(residual)) + 1e-12
+    robust = 1.0 / (1.0 + (residual / (_ROBUST_SIGMAS * spread)) ** 2) ** 2
+    scale = float((robust * seen) @ made / ((robust * made) @ made))
+    residual = seen - scale * made
+    # All views count alike, whatever the size of their attenuation.
+    residual, change, made = residual / np.sqrt(seen @ seen), change * (scale / np.sqrt(seen @ seen)), made * scale
+    change = change - np.outer(made, (robust * made) @ change / ((robust * made) @ made))
+    tile = _tiles(used)
+    matrix, vector = np.empty((tiles, 6, 6)), np.empty((tiles, 6))
+    for n in range(tiles):
+        rows = np.flatnonzero(np.tile(tile == n, 2))
+        part = change[rows] * robust[rows, None]
+        matrix[n], vector[n] = part.T @ change[rows], part.T @ residual[rows]
+    return ViewFit(correlation, matrix, vector, count)
+
+
+def known(missing_mm: Array) -> NDArray[np.bool_]:
+    """Pixels whose rays stay within the CT's first and last slice, and not next to one that does not."""
+    beyond = missing_mm > _MISSING_MM
+    return np.asarray(~ndimage.binary_dilation(beyond, iterations=_MISSING_PIXELS)) if beyond.any() else ~beyond
+
+
+def _tiles(used: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Number the used pixels by tiles of their bounding box."""
+    rows, columns = np.nonzero(used)
+    places = []
+    for index in (rows, columns):
+        first, last = index.min(), index.max()
+        places.append((index - first) * TILES // (last - first + 1))
+    return np.asarray(places[0] * TILES + places[1])
