@@ -1,7 +1,8 @@
 """Gauss-Newton on the slopes of radiographs: the pose whose DRRs have the same edges.
 
-Slopes see neither the offset of attenuation nor scatter, which is smooth. Between DRR and radiograph each view has a
-free scale, eliminated in every step (variable projection). Residuals are weighted by local contrast (see
+Slopes see neither the offset of attenuation nor scatter, which is smooth. Thick parts are paler in a radiograph than
+their line integral says (beam hardening, scatter): each view has a polynomial of its own from attenuation to
+radiograph, eliminated in every step (variable projection). Residuals are weighted by local contrast (see
 :class:`registration.projection.images.LevelImage`) and robustly, so that what the CT does not hold (a mask, a tube,
 a shutter) does not pull. Steps are damped until the similarity grows (Levenberg-Marquardt).
 
@@ -34,8 +35,12 @@ _MISSING_MM, _MISSING_PIXELS = 4.0, 3
 _ROBUST_SIGMAS = 3.0
 #: Largest step.
 _MAX_STEP_MM, _MAX_STEP_RAD = 12.0, np.deg2rad(5.0)
+#: Loss of correlation that a step may cost.
+_MAX_LOSS = 0.002
 #: Length that makes radians and mm alike: the size of a patient's half.
 ARM_MM = 100.0
+#: Radiographs show thick parts paler than line integrals do (beam hardening, scatter): a polynomial of these powers.
+POWERS = (1, 2, 3)
 #: Tiles per side of each view, for the jackknife.
 TILES = 4
 
@@ -49,7 +54,8 @@ class ViewFit:
     correlation : float
         Weighted correlation of the slopes: 1 where DRR and radiograph have the same edges.
     matrix, vector : ndarray, (tiles, 6, 6) and (tiles, 6)
-        Normal equations of each tile, of ω (per :data:`ARM_MM`) and τ (mm), scale eliminated.
+        Normal equations of each tile, of ω (per :data:`ARM_MM`) and τ (mm), the
+        polynomial eliminated.
     pixels : int
         Pixels compared.
     """
@@ -93,6 +99,7 @@ def refine(
     basis: Array,
     iterations: int,
     tolerance_mm: float,
+    robust: bool = True,
 ) -> Fit:
     """Refine a pose.
 
@@ -110,9 +117,11 @@ def refine(
         Most steps.
     tolerance_mm : float
         Stop when a step is smaller.
+    robust : bool
+        Weigh down what does not fit. Far from the goal nothing fits, and plain least squares get there faster.
     """
     pose = start
-    fits = _evaluate(images, attenuation_per_mm, pose)
+    fits = _evaluate(images, attenuation_per_mm, pose, robust)
     damping, done, converged = 1e-4, 0, False
     while done < iterations:
         done += 1
@@ -126,13 +135,14 @@ def refine(
         shrink = min(1.0, _MAX_STEP_RAD / max(np.linalg.norm(turn), 1e-12))
         shrink = min(shrink, _MAX_STEP_MM / max(np.linalg.norm(move), 1e-12))
         tried = moved(pose, turn * shrink, move * shrink)
-        found = _evaluate(images, attenuation_per_mm, tried)
-        if _mean(found) >= _mean(fits) - 1e-6:
-            pose, fits, damping = tried, found, max(damping / 5.0, 1e-5)
+        found = _evaluate(images, attenuation_per_mm, tried, robust)
+        # The robust optimum is not quite that of the correlation: a little loss is no failure.
+        if _mean(found) >= _mean(fits) - _MAX_LOSS:
+            pose, fits, damping = tried, found, max(damping / 10.0, 1e-5)
         else:
             damping = max(damping * 10.0, 1e-3)
         if np.linalg.norm(step) * shrink < tolerance_mm:
-            converged = True
+            converged = damping < 0.1
             break
         if damping > 1e3:
             break
@@ -151,11 +161,13 @@ def _mean(fits: Sequence[ViewFit]) -> float:
     return float(np.mean([f.correlation for f in fits]))
 
 
-def _evaluate(images: Sequence[LevelImage], attenuation_per_mm: Volume, pose: RigidTransform) -> list[ViewFit]:
-    return [view_fit(image, attenuation_per_mm, pose) for image in images]
+def _evaluate(
+    images: Sequence[LevelImage], attenuation_per_mm: Volume, pose: RigidTransform, robust: bool
+) -> list[ViewFit]:
+    return [view_fit(image, attenuation_per_mm, pose, robust=robust) for image in images]
 
 
-def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform) -> ViewFit:
+def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform, *, robust: bool = True) -> ViewFit:
     """Compare one view with its DRR and linearise the difference."""
     drr, by_motion = project_with_slopes(attenuation_per_mm, image.view, pose, centre_lps=np.zeros(3))
     weight = image.weight * known(drr.missing_mm)
@@ -167,29 +179,40 @@ def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform
     # Two numbers per pixel: slopes along rows and columns.
     w = weight[used]
     seen = (image.slopes[:, used] * w).ravel()
-    made = (slopes_of(drr.attenuation)[:, used] * w).ravel()
-    by_motion[..., :3] /= ARM_MM
-    change = (slopes_of(by_motion)[:, used] * w[None, :, None]).reshape(-1, 6)
-    norms = np.sqrt((seen @ seen) * (made @ made))
-    if not norms > 0:
+    size = np.sqrt(seen @ seen)
+    full = max(float(drr.attenuation[used].max()), 1e-6)
+    relative = drr.attenuation / full
+    made = np.stack([(slopes_of(relative**n)[:, used] * w).ravel() for n in POWERS], axis=1)
+    if not (size > 0 and np.all(np.isfinite(made)) and float(np.abs(made[:, 0]).max()) > 0):
         return ViewFit(-1.0, np.zeros((tiles, 6, 6)), np.zeros((tiles, 6)), count)
-    correlation = float(seen @ made / norms)
-    scale = max(float(seen @ made), 0.05 * norms) / (made @ made)
-    residual = seen - scale * made
-    spread = 1.4826 * np.median(np.abs(residual)) + 1e-12
-    robust = 1.0 / (1.0 + (residual / (_ROBUST_SIGMAS * spread)) ** 2) ** 2
-    scale = float((robust * seen) @ made / ((robust * made) @ made))
-    residual = seen - scale * made
+    response = _response(seen, made, np.ones_like(seen))
+    residual = seen - made @ response
+    weights = np.ones_like(seen)
+    if robust:
+        spread = 1.4826 * np.median(np.abs(residual)) + 1e-12
+        weights = 1.0 / (1.0 + (residual / (_ROBUST_SIGMAS * spread)) ** 2) ** 2
+        response = _response(seen, made, weights)
+    fitted = made @ response
+    correlation = float(seen @ fitted / (size * max(np.sqrt(fitted @ fitted), 1e-12)))
     # All views count alike, whatever the size of their attenuation.
-    residual, change, made = residual / np.sqrt(seen @ seen), change * (scale / np.sqrt(seen @ seen)), made * scale
-    change = change - np.outer(made, (robust * made) @ change / ((robust * made) @ made))
+    residual = (seen - fitted) / size
+    by_motion[..., :3] /= ARM_MM
+    gain = sum(c * n * relative ** (n - 1) for c, n in zip(response, POWERS, strict=True)) / full
+    change = (slopes_of(by_motion * np.asarray(gain)[..., None])[:, used] * w[None, :, None]).reshape(-1, 6) / size
+    change = change - made @ np.linalg.lstsq(made.T @ (made * weights[:, None]), made.T @ (weights[:, None] * change))[0]
     tile = _tiles(used)
     matrix, vector = np.empty((tiles, 6, 6)), np.empty((tiles, 6))
     for n in range(tiles):
         rows = np.flatnonzero(np.tile(tile == n, 2))
-        part = change[rows] * robust[rows, None]
+        part = change[rows] * weights[rows, None]
         matrix[n], vector[n] = part.T @ change[rows], part.T @ residual[rows]
     return ViewFit(correlation, matrix, vector, count)
+
+
+def _response(seen: Array, made: Array, weights: Array) -> Array:
+    """Coefficients of the powers of attenuation that make a DRR's slopes those of the radiograph, growing at 0."""
+    matrix = made.T @ (made * weights[:, None])
+    return np.asarray(np.linalg.solve(matrix + 1e-4 * np.diag(np.diag(matrix)), made.T @ (weights * seen)))
 
 
 def known(missing_mm: Array) -> NDArray[np.bool_]:
