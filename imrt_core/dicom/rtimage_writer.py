@@ -33,7 +33,9 @@ def write_radiograph(
     Parameters
     ----------
     radiograph : Radiograph
-        Finite everywhere. A frame of reference of its own is kept; without one it is in the image's.
+        Finite everywhere. With an isocentre it lies in its frame of reference, or in the image's where it names none.
+        Without one it lies in a frame of the day (:mod:`imrt_core.geometry.radiograph`), with the isocentre at its
+        origin and a UID of its own.
     image : PatientImage
         Whose patient and study it shares.
     path : Path
@@ -70,8 +72,11 @@ def write_radiograph(
         description="Simulated kV images" if kind == "RADIOGRAPH" else "DRR",
         created=created or radiograph.acquired or None,
     )
-    if radiograph.frame_of_reference_uid:
-        put(item, "FrameOfReferenceUID", radiograph.frame_of_reference_uid)
+    frame = radiograph.frame_of_reference_uid
+    if radiograph.isocentre_lps is None:
+        frame = frame or uid_from("frame of the day", image.series_uid, radiograph.acquired)
+    if frame:
+        put(item, "FrameOfReferenceUID", frame)
     put(item, "ImageType", ["DERIVED", "SECONDARY", kind])
     put(item, "DerivationDescription", f"Written by igrt. {NOTICE}")
     put(item, "ConversionType", "WSD")
@@ -88,8 +93,8 @@ def write_radiograph(
     put(item, "RTImageDescription", NOTICE)
     put(item, "RTImagePlane", "NORMAL")
     _put_geometry(item, view)
-    if radiograph.isocentre_lps is not None:
-        put(item, "IsocenterPosition", [ds(v) for v in radiograph.isocentre_lps])
+    # Patient Position may stand in an RT Image only beside Isocenter Position.
+    put(item, "IsocenterPosition", [ds(v) for v in radiograph.isocentre_lps or (0.0, 0.0, 0.0)])
     put(item, "PixelData", stored.tobytes())
     return save(item, Path(path))
 

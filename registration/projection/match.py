@@ -16,8 +16,8 @@ from imrt_core.patient import RegistrationError, RigidTransform, Volume
 from .attenuation import ENERGY_KEV
 from .freedom import basis_of, freedom_of, widest_angle_deg
 from .images import LevelImage, PlanningPatient, level_image
-from .quality import ProjectionLimits, ProjectionQuality, judge_projection, uncertainty, view_shift_mm
-from .refine import Fit, refine
+from .quality import ProjectionLimits, ProjectionQuality, judge_projection, uncertainty
+from .refine import Fit, refine, view_fit
 from .search import aligned, turned
 
 Array = NDArray[np.float64]
@@ -29,7 +29,9 @@ REACH_MM, BLIND_REACH_MM = 60.0, 250.0
 #: Rotations tried. A fit this good is taken at once; where the best is poor, larger ones are tried.
 _TURN_DEG, _WIDE_TURN_DEG, _GOOD, _POOR = 3.0, 7.0, 0.93, 0.8
 #: Displacements of the restarts: rotation in degrees, translation in mm, frame of the day.
-_RESTARTS = (((2.0, -1.5, 1.5), (6.0, -4.0, 5.0)), ((-1.5, 2.0, -2.0), (-5.0, 6.0, -4.0)), ((1.0, 2.0, 2.0), (-4.0, -5.0, 6.0)))  # fmt: skip
+_RESTARTS = (((2.0, -1.5, 1.5), (6.0, -4.0, 5.0)), ((-1.5, 2.0, -2.0), (-5.0, 6.0, -4.0)))
+#: Tiles per side of each view, for the jackknife.
+_TILES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,17 +186,15 @@ def _quality(
     limits: ProjectionLimits,
 ) -> ProjectionQuality:
     spread_mm, spread_deg = _restart_spread(levels, middle, centre, basis)
-    uncertainty_mm, uncertainty_deg = uncertainty(fit.views, basis)
-    alone = [
-        view_shift_mm(view, basis if basis.shape[1] < 4 and len(radiographs) == 1 else basis_of("in-plane", [r.view]))
-        for view, r in zip(fit.views, radiographs, strict=True)
-    ]
+    tiled = [view_fit(image, levels[FINE_MM][1], fit.day_from_fixed, tiles=_TILES) for image in levels[FINE_MM][0]]
+    uncertainty_mm, uncertainty_deg = uncertainty(tiled, basis)
+    alone = _shifts_alone(radiographs, levels[MIDDLE_MM], fit, centre, basis)
     return judge_projection(
         limits=limits,
         labels=[r.label or f"image {n + 1}" for n, r in enumerate(radiographs)],
         converged=fit.converged,
         correlations=tuple(v.correlation for v in fit.views),
-        view_shifts_mm=tuple(alone),
+        view_shifts_mm=alone,
         restart_spread_mm=spread_mm,
         restart_spread_deg=spread_deg,
         uncertainty_mm=uncertainty_mm,
@@ -203,6 +203,22 @@ def _quality(
         view_angle_deg=widest_angle_deg([r.view for r in radiographs]) if len(radiographs) > 1 else 0.0,
         pixels=tuple(v.pixels for v in fit.views),
     )
+
+
+def _shifts_alone(
+    radiographs: Sequence[Radiograph], level: tuple[list[LevelImage], Volume], fit: Fit, centre: Array, basis: Array
+) -> tuple[float, ...]:
+    """How far ``centre`` moves, mm, where each view is matched alone, from the common match."""
+    shifts = []
+    for image, radiograph in zip(level[0], radiographs, strict=True):
+        own = basis if len(radiographs) == 1 else basis_of("in-plane", [radiograph.view])
+        # Not robust: what the common match left aside shall pull.
+        found = refine(
+            [image], level[1], fit.day_from_fixed, basis=own, iterations=8, tolerance_mm=0.05, robust=False
+        )
+        move = found.day_from_fixed.apply(centre) - fit.day_from_fixed.apply(centre)
+        shifts.append(float(np.linalg.norm(move)))
+    return tuple(shifts)
 
 
 def _restart_spread(
@@ -223,11 +239,11 @@ def _restart_spread(
             *levels[COARSE_MM],
             start @ middle.day_from_fixed,
             basis=basis,
-            iterations=12,
-            tolerance_mm=0.1,
+            iterations=8,
+            tolerance_mm=0.2,
             robust=False,
         )
-        fit = refine(*levels[MIDDLE_MM], fit.day_from_fixed, basis=basis, iterations=15, tolerance_mm=0.03)
+        fit = refine(*levels[MIDDLE_MM], fit.day_from_fixed, basis=basis, iterations=12, tolerance_mm=0.05)
         moved_mm = float(np.linalg.norm(fit.day_from_fixed.apply(centre) - middle.day_from_fixed.apply(centre)))
         turn = Rotation.from_matrix(fit.day_from_fixed.rotation @ middle.day_from_fixed.rotation.T)
         worst = np.maximum(worst, [moved_mm, float(np.rad2deg(turn.magnitude()))])

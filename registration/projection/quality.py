@@ -27,8 +27,7 @@ class ProjectionLimits:
         Jackknife standard error over tiles of the images.
     max_view_shift_mm : float
         Shift in its own plane that a view would take alone, at the isocentre: images of two moments, or a geometry
-        that is not the one stated. Two images share one axis only, and a match meets them half way: a patient who moved
-        by 2 mm along it in between gives 0.5 to 0.8 mm.
+        that is not the one stated. Two images share one axis only, and a match meets them on the way.
     max_rotation_deg : float
         Of the whole match: beyond what the search covers, an image of something else is turned until it fits somehow.
     """
@@ -136,11 +135,6 @@ def uncertainty(views: Sequence[ViewFit], basis: Array) -> tuple[float, float]:
     steps = np.stack([_step(matrix - matrices[n], vector - vectors[n], basis) for n in used])
     error = np.sqrt((count - 1) / count * np.sum((steps - steps.mean(axis=0)) ** 2, axis=0))
     return float(np.linalg.norm(error[3:])), float(np.rad2deg(np.linalg.norm(error[:3]) / ARM_MM))
-
-
-def view_shift_mm(view: ViewFit, basis: Array) -> float:
-    """Return the shift that a view would take alone, given the motions that it can tell."""
-    return float(np.linalg.norm(_step(view.matrix.sum(axis=0), view.vector.sum(axis=0), basis)[3:]))
 
 
 def _step(matrix: Array, vector: Array, basis: Array) -> Array:

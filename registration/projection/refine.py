@@ -41,8 +41,6 @@ _MAX_LOSS = 0.002
 ARM_MM = 100.0
 #: Radiographs show thick parts paler than line integrals do (beam hardening, scatter): a polynomial of these powers.
 POWERS = (1, 2, 3)
-#: Tiles per side of each view, for the jackknife.
-TILES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +52,7 @@ class ViewFit:
     correlation : float
         Weighted correlation of the slopes: 1 where DRR and radiograph have the same edges.
     matrix, vector : ndarray, (tiles, 6, 6) and (tiles, 6)
-        Normal equations of each tile, of ω (per :data:`ARM_MM`) and τ (mm), the
+        Normal equations of each tile of the image (one tile: the whole), of ω (per :data:`ARM_MM`) and τ (mm), the
         polynomial eliminated.
     pixels : int
         Pixels compared.
@@ -167,15 +165,23 @@ def _evaluate(
     return [view_fit(image, attenuation_per_mm, pose, robust=robust) for image in images]
 
 
-def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform, *, robust: bool = True) -> ViewFit:
-    """Compare one view with its DRR and linearise the difference."""
-    drr, by_motion = project_with_slopes(attenuation_per_mm, image.view, pose, centre_lps=np.zeros(3))
+def view_fit(
+    image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform, *, robust: bool = True, tiles: int = 1
+) -> ViewFit:
+    """Compare one view with its DRR and linearise the difference, in ``tiles`` × ``tiles`` parts."""
+    drr, by_motion = project_with_slopes(
+        attenuation_per_mm,
+        image.view,
+        pose,
+        centre_lps=np.zeros(3),
+        step_mm=min(attenuation_per_mm.grid.spacing_mm),
+    )
     weight = image.weight * known(drr.missing_mm)
     used = weight > 0
     count = int(used.sum())
-    tiles = TILES * TILES
+    nothing = ViewFit(-1.0, np.zeros((tiles * tiles, 6, 6)), np.zeros((tiles * tiles, 6)), count)
     if count < 50:
-        return ViewFit(-1.0, np.zeros((tiles, 6, 6)), np.zeros((tiles, 6)), count)
+        return nothing
     # Two numbers per pixel: slopes along rows and columns.
     w = weight[used]
     seen = (image.slopes[:, used] * w).ravel()
@@ -184,7 +190,7 @@ def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform
     relative = drr.attenuation / full
     made = np.stack([(slopes_of(relative**n)[:, used] * w).ravel() for n in POWERS], axis=1)
     if not (size > 0 and np.all(np.isfinite(made)) and float(np.abs(made[:, 0]).max()) > 0):
-        return ViewFit(-1.0, np.zeros((tiles, 6, 6)), np.zeros((tiles, 6)), count)
+        return nothing
     response = _response(seen, made, np.ones_like(seen))
     residual = seen - made @ response
     weights = np.ones_like(seen)
@@ -200,12 +206,14 @@ def view_fit(image: LevelImage, attenuation_per_mm: Volume, pose: RigidTransform
     gain = sum(c * n * relative ** (n - 1) for c, n in zip(response, POWERS, strict=True)) / full
     change = (slopes_of(by_motion * np.asarray(gain)[..., None])[:, used] * w[None, :, None]).reshape(-1, 6) / size
     change = change - made @ np.linalg.lstsq(made.T @ (made * weights[:, None]), made.T @ (weights[:, None] * change))[0]
-    tile = _tiles(used)
-    matrix, vector = np.empty((tiles, 6, 6)), np.empty((tiles, 6))
-    for n in range(tiles):
-        rows = np.flatnonzero(np.tile(tile == n, 2))
-        part = change[rows] * weights[rows, None]
-        matrix[n], vector[n] = part.T @ change[rows], part.T @ residual[rows]
+    weighted = change * weights[:, None]
+    if tiles == 1:
+        return ViewFit(correlation, (weighted.T @ change)[None], (weighted.T @ residual)[None], count)
+    tile = np.tile(_tiles(used, tiles), 2)
+    matrix, vector = np.empty_like(nothing.matrix), np.empty_like(nothing.vector)
+    for n in range(tiles * tiles):
+        rows = np.flatnonzero(tile == n)
+        matrix[n], vector[n] = weighted[rows].T @ change[rows], weighted[rows].T @ residual[rows]
     return ViewFit(correlation, matrix, vector, count)
 
 
@@ -221,11 +229,11 @@ def known(missing_mm: Array) -> NDArray[np.bool_]:
     return np.asarray(~ndimage.binary_dilation(beyond, iterations=_MISSING_PIXELS)) if beyond.any() else ~beyond
 
 
-def _tiles(used: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _tiles(used: NDArray[np.bool_], tiles: int) -> NDArray[np.int64]:
     """Number the used pixels by tiles of their bounding box."""
     rows, columns = np.nonzero(used)
     places = []
     for index in (rows, columns):
         first, last = index.min(), index.max()
-        places.append((index - first) * TILES // (last - first + 1))
-    return np.asarray(places[0] * TILES + places[1])
+        places.append((index - first) * tiles // (last - first + 1))
+    return np.asarray(places[0] * tiles + places[1])
