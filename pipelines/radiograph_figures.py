@@ -126,7 +126,9 @@ def _labelled(pixels: Picture, view: ProjectionView, caption: str) -> Image.Imag
         (bottom, (width / 2, height - 6), "mb"),
     )
     for letters, place, anchor in places:
-        draw.text(place, letters, (255, 220, 0), anchor=anchor, font_size=_LETTER, stroke_width=2, stroke_fill=(0, 0, 0))
+        draw.text(
+            place, letters, (255, 220, 0), anchor=anchor, font_size=_LETTER, stroke_width=2, stroke_fill=(0, 0, 0)
+        )
     if not caption:
         return picture
     framed = Image.new("RGB", (width, height + _STRIP))

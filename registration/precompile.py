@@ -31,9 +31,7 @@ def compile_kernels() -> None:
         for angle in (0.0, 90.0)
     ]
     attenuation = attenuation_per_mm(planning)
-    shown = [
-        Radiograph(view, project(attenuation, view, moved).attenuation.astype(np.float32)) for view in views
-    ]
+    shown = [Radiograph(view, project(attenuation, view, moved).attenuation.astype(np.float32)) for view in views]
     register_radiographs(planning, shown, isocentre_lps=(0.0, 0.0, 0.0))
     match = register_rigid(planning, day)
     deformation = register_deformable(planning, day, initial=match.moving_from_fixed)

@@ -10,7 +10,9 @@ from .naive_registration import trilinear
 Array = NDArray[np.float64]
 
 
-def _length_inside(start: Array, slope: Array, length: float, upper: Array, axes: tuple[int, ...]) -> tuple[float, float]:
+def _length_inside(
+    start: Array, slope: Array, length: float, upper: Array, axes: tuple[int, ...]
+) -> tuple[float, float]:
     """Where a ray is within 0 … upper along some axes; (0, 0) if nowhere."""
     low, high = 0.0, length
     hair = 1e-4  # samples stay within the outermost voxel centres

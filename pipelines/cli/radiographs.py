@@ -130,7 +130,9 @@ def register_2d3d(
         couch_shift=shift,
         couch_shift_reason=reason,
         metric=match.metric,
-        quality={k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in asdict(match.quality).items()},
+        quality={
+            k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in asdict(match.quality).items()
+        },
         seconds=time.perf_counter() - started,
         outputs={name: path.resolve() for name, path in outputs.items()},
     )

@@ -57,9 +57,7 @@ def water_and_bone_per_mm(energy_kev: float) -> tuple[float, float]:
     return water / 10.0, bone * _BONE_DENSITY / 10.0
 
 
-def attenuation_per_mm(
-    hu: Volume, *, energy_kev: float = ENERGY_KEV, ct_energy_kev: float = CT_ENERGY_KEV
-) -> Volume:
+def attenuation_per_mm(hu: Volume, *, energy_kev: float = ENERGY_KEV, ct_energy_kev: float = CT_ENERGY_KEV) -> Volume:
     """Return linear attenuation in 1/mm, float32; what is not finite counts as air.
 
     Parameters
@@ -80,7 +78,9 @@ def attenuation_per_mm(
     water_ct, bone_ct = water_and_bone_per_mm(ct_energy_kev)
     bone_hu = 1000.0 * (bone_ct / water_ct - 1.0)
     per_hu = np.float32((bone - water) / bone_hu)
-    values: NDArray[np.float32] = np.nan_to_num(hu.array.astype(np.float32), nan=-1000.0, posinf=-1000.0, neginf=-1000.0)
+    values: NDArray[np.float32] = np.nan_to_num(
+        hu.array.astype(np.float32), nan=-1000.0, posinf=-1000.0, neginf=-1000.0
+    )
     np.clip(values, -1000.0, _MOST_HU, out=values)
     below = np.float32(water / 1000.0) * (values + np.float32(1000.0))
     above = np.float32(water) + per_hu * values

@@ -164,9 +164,7 @@ def _search(
         for pose in turned(start, centre, basis=basis, step_deg=step_deg):
             near = aligned(images, attenuation_per_mm, pose, basis=basis, reach_mm=min(reach_mm, 20.0), rounds=1)
             fits.append(
-                refine(
-                    images, attenuation_per_mm, near, basis=basis, iterations=12, tolerance_mm=0.1, robust=False
-                )
+                refine(images, attenuation_per_mm, near, basis=basis, iterations=12, tolerance_mm=0.1, robust=False)
             )
             if fits[-1].correlation >= _GOOD:
                 return fits[-1]
@@ -213,9 +211,7 @@ def _shifts_alone(
     for image, radiograph in zip(level[0], radiographs, strict=True):
         own = basis if len(radiographs) == 1 else basis_of("in-plane", [radiograph.view])
         # Not robust: what the common match left aside shall pull.
-        found = refine(
-            [image], level[1], fit.day_from_fixed, basis=own, iterations=8, tolerance_mm=0.05, robust=False
-        )
+        found = refine([image], level[1], fit.day_from_fixed, basis=own, iterations=8, tolerance_mm=0.05, robust=False)
         move = found.day_from_fixed.apply(centre) - fit.day_from_fixed.apply(centre)
         shifts.append(float(np.linalg.norm(move)))
     return tuple(shifts)

@@ -205,7 +205,9 @@ def view_fit(
     by_motion[..., :3] /= ARM_MM
     gain = sum(c * n * relative ** (n - 1) for c, n in zip(response, POWERS, strict=True)) / full
     change = (slopes_of(by_motion * np.asarray(gain)[..., None])[:, used] * w[None, :, None]).reshape(-1, 6) / size
-    change = change - made @ np.linalg.lstsq(made.T @ (made * weights[:, None]), made.T @ (weights[:, None] * change))[0]
+    change = (
+        change - made @ np.linalg.lstsq(made.T @ (made * weights[:, None]), made.T @ (weights[:, None] * change))[0]
+    )
     weighted = change * weights[:, None]
     if tiles == 1:
         return ViewFit(correlation, (weighted.T @ change)[None], (weighted.T @ residual)[None], count)

@@ -85,9 +85,7 @@ def test_same_input_gives_the_same_bytes(file: Path, tmp_path: Path) -> None:
 
 
 def test_without_an_isocentre_it_is_a_frame_of_the_day(tmp_path: Path) -> None:
-    file = write_radiograph(
-        radiograph(isocentre_lps=None), image=image(), path=tmp_path / "ri.dcm", kind="RADIOGRAPH"
-    )
+    file = write_radiograph(radiograph(isocentre_lps=None), image=image(), path=tmp_path / "ri.dcm", kind="RADIOGRAPH")
     found = read_radiograph(file)
     assert found.isocentre_lps == (0.0, 0.0, 0.0)
     assert found.frame_of_reference_uid not in ("", image().frame_of_reference_uid)

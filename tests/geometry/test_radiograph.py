@@ -98,9 +98,7 @@ def test_sides_as_seen_from_the_source(position: str, gantry: float, sides: tupl
     assert {"".join(sorted(a)) for a in sides} == {
         "".join(sorted(a)) for a in view(patient_position=position, gantry_deg=gantry).side_letters()
     }
-    for found, expected in zip(
-        view(patient_position=position, gantry_deg=gantry).side_letters(), sides, strict=True
-    ):
+    for found, expected in zip(view(patient_position=position, gantry_deg=gantry).side_letters(), sides, strict=True):
         assert sorted(found) == sorted(expected)
 
 
@@ -109,9 +107,7 @@ def test_binned_pixels_are_the_middles_of_their_blocks() -> None:
     small = made.binned(3)
     assert small.shape == (10, 13)
     assert small.spacing_mm == (3.0, 6.0)
-    np.testing.assert_allclose(
-        small.pixel_centres_lps(), made.pixel_centres_lps()[1:30:3, 1:39:3], atol=1e-9
-    )
+    np.testing.assert_allclose(small.pixel_centres_lps(), made.pixel_centres_lps()[1:30:3, 1:39:3], atol=1e-9)
     with pytest.raises(GeometryError, match="no such block"):
         made.binned(32)
 

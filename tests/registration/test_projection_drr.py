@@ -21,7 +21,7 @@ PLACED = RigidTransform.from_parameters(translation_mm=(5, -4, 3), rotation_deg=
 
 def rays() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A small turned volume, and rays that cross it, miss it and leave it through its ends."""
-    grid = Grid((9, 8, 7), (2.0, 3.0, 4.0), (-6.0, -10.0, -16.0)).transformed(PLACED)
+    grid = Grid((8, 8, 8), (2.0, 3.0, 4.0), (-8.0, -10.0, -16.0)).transformed(PLACED)
     source = np.array([120.0, -30.0, 10.0])
     pixels = np.concatenate([RNG.uniform(-25, 25, (60, 3)), RNG.uniform(-60, 60, (30, 3))])
     pixels[:, 0] -= 60.0
@@ -40,9 +40,8 @@ def test_integrals_are_those_of_the_slow_twin() -> None:
     npt.assert_allclose(missing, expected[:, 1], atol=1e-6)
     npt.assert_allclose(again, total, atol=1e-5)
     npt.assert_allclose(missing_again, missing)
-    # A sample next to a voxel border may fall on either side of it, where the gradient jumps.
-    close = np.isclose(np.concatenate([gradient, moment / 100], axis=1), slopes / [1, 1, 1, 100, 100, 100], atol=0.02)
-    assert close.mean() > 0.99
+    npt.assert_allclose(gradient, slopes[:, :3], atol=1e-4)
+    npt.assert_allclose(moment, slopes[:, 3:], atol=1e-2)
 
 
 def test_chords_of_a_sphere() -> None:
@@ -73,14 +72,14 @@ def test_the_day_frame_carries_the_patient() -> None:
 def test_slopes_are_finite_differences() -> None:
     grid = Grid((40, 40, 40), (3.0, 3.0, 3.0), (-58.5, -58.5, -58.5))
     x, y, z = np.moveaxis(grid.voxel_centres_lps(), -1, 0)
-    blob = 0.02 * np.exp(-((x / 22) ** 2 + ((y - 8) / 30) ** 2 + ((z + 5) / 18) ** 2 + x * y / 900))
+    blob = 0.02 * np.exp(-((x / 13) ** 2 + ((y - 6) / 17) ** 2 + ((z + 5) / 15) ** 2 + x * y / 400))
     volume = Volume(blob.astype(np.float32), grid)
     view = ProjectionView.from_iec(gantry_deg=50.0, patient_position="HFS", shape=(30, 40), spacing_mm=(5.0, 5.0))
     centre = np.array([3.0, 2.0, -4.0])
     pose = RigidTransform.from_parameters(translation_mm=(4, 3, -2), rotation_deg=(3, 2, 1))
     _, slopes = project_with_slopes(volume, view, pose, centre_lps=centre, step_mm=0.5)
     for c in range(6):
-        size = 0.02 if c < 3 else 1.0
+        size = 1e-3 if c < 3 else 0.1
         ends = []
         for sign in (-1, 1):
             motion = np.zeros(6)
@@ -90,8 +89,8 @@ def test_slopes_are_finite_differences() -> None:
             )
             ends.append(project(volume, view, further @ pose, step_mm=0.5).attenuation)
         expected = (ends[1] - ends[0]) / size
-        # The slope of a trilinear interpolation is constant within a cell: right in the mean over many rays.
-        assert np.linalg.norm(slopes[..., c] - expected) < 0.05 * np.linalg.norm(expected)
+        # Samples that cross a voxel border on the way see the gradient jump: few, for so small a motion.
+        assert np.linalg.norm(slopes[..., c] - expected) < 0.01 * np.linalg.norm(expected)
 
 
 def test_attenuation_of_known_materials() -> None:

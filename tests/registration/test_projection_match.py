@@ -89,7 +89,11 @@ def take_image(
     for centre, radius in zip(in_the_room(BALLS[:, :3], position, table_deg, shift), BALLS[:, 3], strict=True):
         attenuation += (BONE - WATER) * chords(source, pixels, centre, np.full(3, radius), np.eye(3))
     ds = Dataset()
-    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = "1.2.840.10008.5.1.4.1.1.481.1", f"1.2.3.{gantry_deg:.0f}", "RTIMAGE"
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.Modality = (
+        "1.2.840.10008.5.1.4.1.1.481.1",
+        f"1.2.3.{gantry_deg:.0f}",
+        "RTIMAGE",
+    )
     ds.PatientID, ds.RTImageLabel = "P1", label or f"kV {gantry_deg:.0f}"
     ds.RTImagePlane, ds.XRayImageReceptorTranslation, ds.XRayImageReceptorAngle = "NORMAL", [0, 0, SAD - SID], 0
     ds.ImagePlanePixelSpacing, ds.RTImagePosition = [PIXEL, PIXEL], [first[0], first[1]]
@@ -106,7 +110,9 @@ def take_image(
     return path
 
 
-def images(folder: Path, gantries: tuple[float, ...], position: str, table: float, shift: CouchShift) -> list[Radiograph]:
+def images(
+    folder: Path, gantries: tuple[float, ...], position: str, table: float, shift: CouchShift
+) -> list[Radiograph]:
     return [read_radiograph(take_image(folder / f"{n}.dcm", g, position, table, shift)) for n, g in enumerate(gantries)]
 
 
