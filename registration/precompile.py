@@ -14,7 +14,7 @@ from .rigid import register_rigid
 
 
 def compile_kernels() -> None:
-    """Match two small solids rigidly and deformably, and one with its own radiographs, so that compiled kernels are in numba's cache.
+    """Match two small solids, and one with its own radiographs, so that compiled kernels are in numba's cache.
 
     On a machine that has never run them, compilation takes longer than the match of a patient.
     """

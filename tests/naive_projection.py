@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,7 +58,7 @@ def integrate(array: Array, index_from_day: Array, source: Array, pixels: Array,
 
 
 def through_voxels(array: Array, index_from_ray: Array, source: Array, pixels: Array) -> Array:
-    """Sum of voxel values times exact lengths: cut each ray at every voxel border, look up the middle of every piece."""
+    """Voxel values times exact lengths: cut each ray at every voxel border, look up the middle of every piece."""
     found = np.zeros(len(pixels))
     size = np.array(array.shape[::-1])
     for n, pixel in enumerate(pixels):
@@ -67,7 +69,7 @@ def through_voxels(array: Array, index_from_ray: Array, source: Array, pixels: A
                 if end[c] != start[c]:
                     cuts.append((border - start[c]) / (end[c] - start[c]))
         cuts = sorted(t for t in cuts if 0 <= t <= 1)
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        for low, high in pairwise(cuts):
             at = np.floor(start + (low + high) / 2 * (end - start) + 0.5).astype(int)
             if np.all(at >= 0) and np.all(at < size):
                 found[n] += (high - low) * array[at[2], at[1], at[0]]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tables_of_2d3d
 import tables_of_dose
 import tables_of_plans
 
@@ -32,6 +33,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "monte_carlo": tables_of_dose.monte_carlo,
     "plans": tables_of_plans.plans,
     "pyradmc": tables_of_dose.pyradmc,
+    "registration_2d3d": tables_of_2d3d.registration_2d3d,
     "tg119": tables_of_plans.tg119,
 }
 

@@ -211,14 +211,14 @@ def _attenuation(header: Header, stated: str | None) -> NDArray[np.float32]:
     values = stored * slope + (number(dataset, "RescaleIntercept", path) or 0.0)
     grows = (sign > 0 if sign is not None else stated == "intensity") == (slope > 0)
     if not grows:
-        return values.astype(np.float32)
+        return np.asarray(values, dtype=np.float32)
     if header.text("PixelIntensityRelationship").upper() == "LOG":
-        return -values.astype(np.float32)
+        return np.asarray(-values, dtype=np.float32)
     # Dead pixels and offsets below zero are darker than anything that a patient lets through.
     darkest = max(float(np.percentile(values, 99)), 0.0) * 1e-5
     if darkest <= 0:
         raise _refused("the radiograph is black", f"{values.max():g} at most", "positive intensities", path)
-    return -np.log(np.maximum(values, darkest)).astype(np.float32)
+    return np.asarray(-np.log(np.maximum(values, darkest)), dtype=np.float32)
 
 
 def _refused(message: str, found: str, expected: str, path: Path, *, code: str | None = None) -> DicomError:

@@ -237,7 +237,7 @@ class ProjectionView:
         )
 
     def side_letters(self) -> tuple[str, str, str, str]:
-        """Which side of the patient lies at the left, right, top and bottom edge of the image: ``"L"``, ``"RA"`` …"""
+        """Return the patient's sides at the left, right, top and bottom edge of the image, as ``"L"`` or ``"RA"``."""
         across, down, _ = self.axes_lps
         return _letters(-across), _letters(across), _letters(-down), _letters(down)
 

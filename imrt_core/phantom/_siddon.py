@@ -1,4 +1,4 @@
-"""Exact lengths of rays through voxels, for simulated radiographs: on purpose another projector than the matches use."""
+"""Exact lengths of rays through voxels, for simulated radiographs: on purpose not the projector of the matches."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def register_2d3d(
     if reason:
         console.print(f"[yellow]couch shift withheld[/]: {reason}")
     return Register2d3dAnswer(
-        mode=match.freedom,  # type: ignore[arg-type]
+        mode=match.freedom,
         degrees_of_freedom=match.degrees_of_freedom,
         translation_mm=match.translation_mm,
         rotation_deg=match.rotation_deg,
@@ -223,7 +223,7 @@ def drr_command(
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> DrrAnswer:
-    """Write the radiographs that the plan expects: line integrals of attenuation, planned isocentre at the machine's."""
+    """Write the radiographs that the plan expects: attenuation along rays, planned isocentre at the machine's."""
     started = time.perf_counter()
     _check_position(patient_position)
     planned = _point(isocentre)

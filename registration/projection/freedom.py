@@ -52,7 +52,7 @@ def widest_angle_deg(views: Sequence[ProjectionView]) -> float:
 
 
 def beam_axis(view: ProjectionView) -> Array:
-    """Unit vector from the source to the machine isocentre, frame of the day."""
+    """Return the unit vector from the source to the machine isocentre, frame of the day."""
     return np.asarray(-view.source_lps / np.linalg.norm(view.source_lps))
 
 

@@ -83,7 +83,7 @@ def level_image(radiograph: Radiograph, pixel_mm: float) -> LevelImage:
 
 
 def slopes_of(image: Array) -> Array:
-    """Derivatives along rows and columns (per pixel) of images (rows, columns, …); shape (2, rows, columns, …)."""
+    """Return derivatives along rows and columns (per pixel) of images (rows, columns, …): (2, rows, columns, …)."""
     sigma = [SIGMA_PIXELS, SIGMA_PIXELS] + [0.0] * (image.ndim - 2)
     orders = [[1, 0] + [0] * (image.ndim - 2), [0, 1] + [0] * (image.ndim - 2)]
     return np.stack([ndimage.gaussian_filter(image, sigma, order=order, mode="nearest") for order in orders])

@@ -124,7 +124,7 @@ def judge_projection(
 
 
 def uncertainty(views: Sequence[ViewFit], basis: Array) -> tuple[float, float]:
-    """Return the jackknife standard error of translation (mm) and rotation (degrees), leaving out one tile at a time."""
+    """Return the jackknife standard error of translation (mm) and rotation (degrees), over tiles left out in turn."""
     matrices = np.concatenate([v.matrix for v in views])
     vectors = np.concatenate([v.vector for v in views])
     used = np.flatnonzero(np.trace(matrices, axis1=1, axis2=2) > 0)

@@ -130,8 +130,8 @@ def refine(
             break
         step = basis @ np.linalg.solve(matrix + np.diag(damping * diagonal + 1e-9 * diagonal.max()), vector)
         turn, move = step[:3] / ARM_MM, step[3:]
-        shrink = min(1.0, _MAX_STEP_RAD / max(np.linalg.norm(turn), 1e-12))
-        shrink = min(shrink, _MAX_STEP_MM / max(np.linalg.norm(move), 1e-12))
+        shrink = min(1.0, _MAX_STEP_RAD / max(float(np.linalg.norm(turn)), 1e-12))
+        shrink = min(shrink, _MAX_STEP_MM / max(float(np.linalg.norm(move)), 1e-12))
         tried = moved(pose, turn * shrink, move * shrink)
         found = _evaluate(images, attenuation_per_mm, tried, robust)
         # The robust optimum is not quite that of the correlation: a little loss is no failure.
@@ -232,7 +232,7 @@ def known(missing_mm: Array) -> NDArray[np.bool_]:
 
 
 def _tiles(used: NDArray[np.bool_], tiles: int) -> NDArray[np.int64]:
-    """Number the used pixels by tiles of their bounding box."""
+    """Return the tile of each used pixel, in their bounding box."""
     rows, columns = np.nonzero(used)
     places = []
     for index in (rows, columns):

@@ -230,7 +230,7 @@ def test_writing_is_strict(tmp_path: Path) -> None:
         write_radiograph(radiograph(attenuation=partly), image=ct, path=path)
     with pytest.raises(DicomError, match="too long"):
         write_radiograph(radiograph(label="a label of more than 16"), image=ct, path=path)
-    tilted = replace(VIEW, origin_mm=tuple(np.array(VIEW.origin_mm) + [0, 0, 30.0]))
+    tilted = replace(VIEW, origin_mm=tuple(np.add(VIEW.origin_mm, (0, 0, 30.0))))
     with pytest.raises(DicomError, match="not normal"):
         write_radiograph(radiograph(tilted), image=ct, path=path)
     assert not list(tmp_path.iterdir())

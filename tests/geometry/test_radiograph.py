@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imrt_core.geometry.radiograph import ProjectionView, Radiograph
 from imrt_core.patient import GeometryError
 
-#: Patient's left, posterior and superior in the room, from how he lies (IEC X right facing the gantry, Y towards it, Z up).
+#: Patient's left, posterior and superior in the room (IEC X right facing the gantry, Y towards it, Z up).
 ROOM = {
     "HFS": np.array([(1, 0, 0), (0, 0, -1), (0, 1, 0)], dtype=float),
     "HFP": np.array([(-1, 0, 0), (0, 0, 1), (0, 1, 0)], dtype=float),
