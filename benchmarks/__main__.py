@@ -40,6 +40,7 @@ BENCHMARKS = (
         "conformal", tuple(f"{{data}}/openkbp/{name}.npz" for name in ("train_pt_37", "train_pt_40", "test_pt_254"))
     ),
     Benchmark("plans", ("{data}/openkbp",)),
+    Benchmark("registration_2d3d", ()),
     Benchmark("tg119", ()),
     *(
         Benchmark(

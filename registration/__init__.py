@@ -8,6 +8,7 @@ from .calibration import HuCalibration, calibrate
 from .couch import AppliedShift, CouchShift, TableLimits, applied_shift, couch_shift, patient_motion_lps
 from .deformable import DeformableMatch, day_grid, register_deformable
 from .hu_of_day import HuOfDay, hu_of_day
+from .projection import ProjectionLimits, ProjectionMatch, ProjectionQuality, register_radiographs
 from .propagate import DayStructures, PropagatedStructure, PropagationRules, PtvRule, propagate_structures
 from .quality import DeformableLimits, DeformableQuality, MatchLimits, MatchQuality
 from .rigid import RigidMatch, TargetMatch, register_rigid
@@ -24,6 +25,9 @@ __all__ = [
     "HuOfDay",
     "MatchLimits",
     "MatchQuality",
+    "ProjectionLimits",
+    "ProjectionMatch",
+    "ProjectionQuality",
     "PropagatedStructure",
     "PropagationRules",
     "PtvRule",
@@ -38,6 +42,7 @@ __all__ = [
     "patient_motion_lps",
     "propagate_structures",
     "register_deformable",
+    "register_radiographs",
     "register_rigid",
     "warp",
     "warp_structures",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tables_of_2d3d
 import tables_of_dose
 import tables_of_plans
 import tables_of_registration
@@ -39,6 +40,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "registration_deformable": tables_of_registration.pair,
     "registration_lung_4dct": tables_of_registration.pair,
     "registration_rigid": tables_of_registration.pair,
+    "registration_2d3d": tables_of_2d3d.registration_2d3d,
     "tg119": tables_of_plans.tg119,
 }
 

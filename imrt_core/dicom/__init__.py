@@ -10,6 +10,8 @@ from .deformable_registration import (
 from .registration import SpatialRegistration, read_machine_isocentre, read_registration
 from .registration_writer import write_machine_isocentre, write_registration
 from .rtdose import read_dose, write_dose
+from .rtimage import read_radiograph
+from .rtimage_writer import write_radiograph
 from .rtplan import read_plan
 from .rtplan_writer import write_plan
 from .rtstruct import read_structures, write_structures
@@ -28,6 +30,7 @@ __all__ = [
     "read_machine_isocentre",
     "read_patient",
     "read_plan",
+    "read_radiograph",
     "read_registration",
     "read_structures",
     "uid_from",
@@ -37,6 +40,7 @@ __all__ = [
     "write_image",
     "write_machine_isocentre",
     "write_plan",
+    "write_radiograph",
     "write_registration",
     "write_structures",
 ]

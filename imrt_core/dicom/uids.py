@@ -11,6 +11,7 @@ from pydicom.uid import UID, generate_uid
 from imrt_core.patient import DicomError, PatientImage
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 RT_PLAN = "1.2.840.10008.5.1.4.1.1.481.5"

@@ -17,6 +17,7 @@ from imrt_core.dicom import (
     write_image,
     write_machine_isocentre,
     write_plan,
+    write_radiograph,
     write_registration,
     write_structures,
 )
@@ -27,6 +28,7 @@ from imrt_core.optimize.delivery import PlanIdentity, SequencedBeam, assemble_pl
 from imrt_core.patient import Grid, PatientIdentity, PatientImage, RigidTransform, Volume
 
 from .objects import day_image, dose, image, plan, structures
+from .test_rtimage import radiograph
 
 pytestmark = pytest.mark.service
 
@@ -144,6 +146,15 @@ def _machine_isocentre(path: Path) -> Path:
     return write_machine_isocentre((1.0, 2.0, 3.0), image=image(), path=path)
 
 
+def _drr(path: Path) -> Path:
+    return write_radiograph(radiograph(), image=image(), path=path)
+
+
+def _simulated_kv(path: Path) -> Path:
+    shown = radiograph(isocentre_lps=None, label="")
+    return write_radiograph(shown, image=_oblique_bare_image(), path=path, kind="RADIOGRAPH")
+
+
 @pytest.mark.parametrize(
     "write",
     [
@@ -161,6 +172,8 @@ def _machine_isocentre(path: Path) -> Path:
         _registration,
         _registration_in_one_study,
         _machine_isocentre,
+        _drr,
+        _simulated_kv,
     ],
 )
 def test_no_error(tmp_path: Path, write: Callable[[Path], Path]) -> None:

@@ -23,7 +23,12 @@ from tests.dose.phantoms import mixed_patient
 from tests.optimize.cases import c_shape_patient
 
 #: Not of the daily chain: commissioning's Monte Carlo, the digital patients, and matrices that others computed.
-OTHERS = {"imrt_core.physics._transport", "imrt_core.phantom._inverse", "imrt_core.optimize._sparse_kernels"}
+OTHERS = {
+    "imrt_core.physics._transport",
+    "imrt_core.phantom._inverse",
+    "imrt_core.phantom._siddon",
+    "imrt_core.optimize._sparse_kernels",
+}
 #: Likewise: matrices with every entry stored, pencil kernels as a dose engine.
 NOT_CALLED = {
     "imrt_core.dose._map_kernels.add_map",

@@ -6,6 +6,7 @@ from imrt_core.patient import Grid, RigidTransform, Volume
 from registration import _field_kernels, hu_of_day, register_deformable, register_rigid
 from registration.deformable import _kernels as deformable_kernels
 from registration.precompile import compile_kernels
+from registration.projection import _kernels as projection_kernels
 from registration.rigid import _kernels as rigid_kernels
 
 
@@ -13,7 +14,7 @@ def compiled() -> dict[str, int]:
     """Number of compiled signatures of every kernel of the matches."""
     return {
         f"{module.__name__}.{name}": len(value.signatures)
-        for module in (deformable_kernels, _field_kernels, rigid_kernels)
+        for module in (deformable_kernels, _field_kernels, projection_kernels, rigid_kernels)
         for name, value in vars(module).items()
         if hasattr(value, "signatures")
     }
