@@ -22,8 +22,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One run of a module; ``{data}`` stands for the folder of real data. Runs of one module share its result file
-    unless they name their own.
+    """One run of a module; ``{data}`` stands for the folder of real data. Runs of one module share its result file.
+
+    ``result`` names another file.
     """
 
     name: str
