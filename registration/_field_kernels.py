@@ -114,7 +114,8 @@ def pull(
 
 
 @kernel()
-def _vector_at(vectors: Array, x: float, y: float, z: float, axis: int) -> float:
+def _vector_at(vectors: Array, x: float, y: float, z: float, out: Array) -> None:
+    """Write the trilinear vector at an index (i, j, k) to ``out``; beyond the grid its edge value holds."""
     nz, ny, nx = vectors.shape[:3]
     x = min(max(x, 0.0), nx - 1.0)
     y = min(max(y, 0.0), ny - 1.0)
@@ -122,13 +123,13 @@ def _vector_at(vectors: Array, x: float, y: float, z: float, axis: int) -> float
     i0, j0, k0 = min(floor(x), max(nx - 2, 0)), min(floor(y), max(ny - 2, 0)), min(floor(z), max(nz - 2, 0))
     i1, j1, k1 = min(i0 + 1, nx - 1), min(j0 + 1, ny - 1), min(k0 + 1, nz - 1)
     fx, fy, fz = x - i0, y - j0, z - k0
-    low = (vectors[k0, j0, i0, axis] * (1 - fx) + vectors[k0, j0, i1, axis] * fx) * (1 - fy) + (
-        vectors[k0, j1, i0, axis] * (1 - fx) + vectors[k0, j1, i1, axis] * fx
-    ) * fy
-    high = (vectors[k1, j0, i0, axis] * (1 - fx) + vectors[k1, j0, i1, axis] * fx) * (1 - fy) + (
-        vectors[k1, j1, i0, axis] * (1 - fx) + vectors[k1, j1, i1, axis] * fx
-    ) * fy
-    return low * (1 - fz) + high * fz
+    w00, w01, w10, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    for c in range(3):
+        low = w00 * vectors[k0, j0, i0, c] + w01 * vectors[k0, j0, i1, c]
+        low += w10 * vectors[k0, j1, i0, c] + w11 * vectors[k0, j1, i1, c]
+        high = w00 * vectors[k1, j0, i0, c] + w01 * vectors[k1, j0, i1, c]
+        high += w10 * vectors[k1, j1, i0, c] + w11 * vectors[k1, j1, i1, c]
+        out[c] = low * (1 - fz) + high * fz
 
 
 @kernel(parallel=True)
@@ -172,8 +173,7 @@ def _invert(
                         + index_from_lps[2, 3]
                     )
                     left = 0.0
-                    for a in range(3):
-                        u[a] = _vector_at(vectors, x, y, z, a)
+                    _vector_at(vectors, x, y, z, u)
                     for a in range(3):
                         gap = q[a] - p[a] - u[a]
                         left += gap * gap
@@ -240,8 +240,7 @@ def _compose(vectors: Array, index_from_out: Array, lps_from_out: Array, rigid: 
                         + index_from_out[c, 2] * k
                         + index_from_out[c, 3]
                     )
-                for c in range(3):
-                    w[c] = _vector_at(vectors, a[0], a[1], a[2], c)
+                _vector_at(vectors, a[0], a[1], a[2], w)
                 for c in range(3):
                     out[k, j, i, c] = (
                         rigid[c, 0] * (p[0] + w[0])

@@ -63,7 +63,7 @@ def unfolded(vectors_mm: NDArray[np.float64], lattice: Grid, body: Volume) -> tu
     grid = body.grid
     inside = body.array > 0.5
     for turn in range(_MOST_REPAIRS):
-        field = DisplacementField(resample_vectors(vectors_mm, lattice, grid).astype(np.float32), grid)
+        field = DisplacementField(resample_vectors(vectors_mm.astype(np.float32), lattice, grid), grid)
         bad = (jacobian(field).array < MIN_JACOBIAN) & inside
         if not bad.any():
             return vectors_mm, turn

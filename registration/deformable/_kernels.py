@@ -42,8 +42,10 @@ def _accumulate(
         a = np.empty(3)
         g = np.empty(3)
         d = np.empty(3)
+        sums = np.empty(9)
         for cj in range(cy):
             for ci in range(cx):
+                sums[:] = 0.0
                 for k in range(ck * fk, min((ck + 1) * fk, nz)):
                     for j in range(cj * fj, min((cj + 1) * fj, ny)):
                         for i in range(ci * fi, min((ci + 1) * fi, nx)):
@@ -54,8 +56,7 @@ def _accumulate(
                             x = (i + 0.5) / fi - 0.5
                             y = (j + 0.5) / fj - 0.5
                             z = (k + 0.5) / fk - 0.5
-                            for c in range(3):
-                                u[c] = _vector_at(lattice, x, y, z, c)
+                            _vector_at(lattice, x, y, z, u)
                             for c in range(3):
                                 a[c] = (
                                     affine[c, 0] * i
@@ -105,14 +106,18 @@ def _accumulate(
                             r = value - fixed[k, j, i]
                             q = r / cut
                             w = w0 / ((1.0 + q * q) * (1.0 + q * q))
-                            matrix[ck, cj, ci, 0] += w * g[0] * g[0]
-                            matrix[ck, cj, ci, 1] += w * g[0] * g[1]
-                            matrix[ck, cj, ci, 2] += w * g[0] * g[2]
-                            matrix[ck, cj, ci, 3] += w * g[1] * g[1]
-                            matrix[ck, cj, ci, 4] += w * g[1] * g[2]
-                            matrix[ck, cj, ci, 5] += w * g[2] * g[2]
+                            sums[0] += w * g[0] * g[0]
+                            sums[1] += w * g[0] * g[1]
+                            sums[2] += w * g[0] * g[2]
+                            sums[3] += w * g[1] * g[1]
+                            sums[4] += w * g[1] * g[2]
+                            sums[5] += w * g[2] * g[2]
                             for c in range(3):
-                                vector[ck, cj, ci, c] -= w * g[c] * r
+                                sums[6 + c] -= w * g[c] * r
+                for c in range(6):
+                    matrix[ck, cj, ci, c] = sums[c]
+                for c in range(3):
+                    vector[ck, cj, ci, c] = sums[6 + c]
 
 
 def accumulate(

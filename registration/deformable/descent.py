@@ -145,7 +145,7 @@ def noise_hu(stage: _Stage, vectors: NDArray[np.float64] | None = None, lattice:
     flat = (stage.inside > 0) & (np.abs(stage.fixed_hu) < SOFT_HU) & (squared < FLAT_HU_PER_MM**2)
     field = None
     if vectors is not None and lattice is not None:
-        field = resample_vectors(vectors, lattice, stage.grid).astype(np.float32)
+        field = resample_vectors(vectors.astype(np.float32), lattice, stage.grid)
     shown = stage.pulled(seen, stage.grid, field) > 0.99
     difference = stage.pulled(stage.moving_hu, stage.grid, field) - stage.fixed_hu
     parts = [flat] if field is None else [flat, (stage.inside > 0) & (squared > EDGE_HU_PER_MM**2)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -11,6 +13,7 @@ from imrt_core.patient import DisplacementField, Grid, Volume
 from ._kernels import jacobian_determinant, negative_laplacian, symmetric_product
 
 Vectors = NDArray[np.float64]
+Real = TypeVar("Real", np.float32, np.float64)
 
 
 def lattice_grid(grid: Grid, spacing_mm: float) -> tuple[Grid, tuple[int, int, int]]:
@@ -35,17 +38,17 @@ def cell_mean(array: NDArray[np.float32], factors: tuple[int, int, int], shape: 
     return np.asarray(blocks.mean(axis=(1, 3, 5), dtype=np.float64))
 
 
-def resample_vectors(vectors_mm: Vectors, old: Grid, new: Grid) -> Vectors:
+def resample_vectors(vectors_mm: NDArray[Real], old: Grid, new: Grid) -> NDArray[Real]:
     """Return vectors on another grid by cubic splines, axis by axis; beyond the old grid the edge value holds.
 
-    The grids share their axes: they are lattices of the same image.
+    The grids share their axes: they are lattices of the same image. Vectors of float32 give float32.
     """
     affine = old.index_from_lps @ new.lps_from_index
     out = vectors_mm
     for axis in range(3):
         ijk = 2 - axis
         at = affine[ijk, ijk] * np.arange(new.shape[axis]) + affine[ijk, 3]
-        weights = _spline_matrix(old.shape[axis], at)
+        weights = _spline_matrix(old.shape[axis], at).astype(vectors_mm.dtype)
         out = np.moveaxis(np.tensordot(weights, out, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(out)
 

@@ -130,7 +130,7 @@ def register_deformable(
     vectors, repaired = unfolded(vectors, lattice, body)
 
     working = planning.hu.grid
-    local = DisplacementField(resample_vectors(vectors, lattice, working).astype(np.float32), working)
+    local = DisplacementField(resample_vectors(vectors.astype(np.float32), lattice, working), working)
     forward = composed(local, initial, fixed.grid)
     spacing = fixed.grid.spacing_mm
     grid = day or day_grid(fixed.grid, initial, spacing_mm=(max(spacing[0], 2.0), max(spacing[1], 2.0), spacing[2]))

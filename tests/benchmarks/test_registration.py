@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.registration import main
+from benchmarks.registration import judged, main
 from benchmarks.registration_case import deformable_case, rigid_case
 from benchmarks.registration_cohort import Case, FixedSetup, summary
 from benchmarks.registration_data import read_pair
 from benchmarks.registration_errors import Errors, Landmarks, field_errors, folded_percent, inverse_errors
-from benchmarks.registration_tools import TOOLS, NotRunError, elastix_transform
+from benchmarks.registration_tools import TOOLS, Found, NotRunError, elastix_transform
 from imrt_core.patient import DisplacementField, Grid, InputRefusedError, RigidTransform, Volume
 from registration.itk import write_field, write_transform, write_volume
 
@@ -141,10 +141,12 @@ def test_a_small_pair_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert ours["mean_mm"] <= ours["p95_mm"] <= ours["max_mm"]
     assert ours["folded_percent"] == 0
     # Neither truth nor landmarks: errors are null, the rest stands.
-    assert main([*images, "--mode", "rigid", *common]) == 0
-    ours = json.loads(capsys.readouterr().out)["tools"]["ours"]
-    assert ours["mean_mm"] is None
-    assert ours["inverse_max_mm"] < 0.1
+    pair = read_pair(*map(Path, images))
+    figures = judged(pair, Found(DisplacementField.from_rigid(MOTION, pair.fixed.grid), None, {"seconds": 1.0}), MOTION)
+    assert figures["mean_mm"] is None
+    assert figures["seconds"] == 1.0
+    assert figures["folded_percent"] == 0
+    assert figures["inverse_max_mm"] < 0.1
 
 
 def test_a_peer_that_is_not_installed_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +168,7 @@ def test_the_start_that_elastix_is_given() -> None:
 
 
 def test_the_truth_of_synthetic_pairs_aligns_them() -> None:
-    grid = Grid((24, 48, 48), (8.0, 8.0, 6.0), (-188.0, -188.0, -69.0))
+    grid = Grid((24, 96, 96), (4.0, 4.0, 4.0), (-190.0, -190.0, -46.0))
     for make in (rigid_case, deformable_case):
         case = make(seed=3, grid=grid)
         inside = case.mask.array > 0
@@ -176,9 +178,8 @@ def test_the_truth_of_synthetic_pairs_aligns_them() -> None:
         values = case.moving.sample(moved[kept])
         still = case.moving.sample(points[kept])
         fixed = case.fixed.array[inside][kept]
-        # Linear sampling of 8 mm voxels blurs edges; what is not aligned differs far more.
-        assert np.median(np.abs(values - fixed)) < 0.8 * np.median(np.abs(still - fixed))
-        assert np.corrcoef(values, fixed)[0, 1] > np.corrcoef(still, fixed)[0, 1]
+        # Linear sampling of 4 mm voxels blurs edges; what is not aligned differs far more.
+        assert np.mean(np.abs(values - fixed)) < 0.6 * np.mean(np.abs(still - fixed))
     length = np.linalg.norm(case.truth.vectors_mm[inside], axis=1)
     assert length.mean() == pytest.approx(3.1, abs=0.2)
 
