@@ -101,7 +101,8 @@ def test_one_image_is_for_a_person(folder: Path) -> None:
     assert (answer["mode"], answer["degrees_of_freedom"]) == ("in-plane", 3)
     assert answer["couch_shift"] is None
     assert "along its beam" in answer["couch_shift_reason"]
-    assert answer["translation_mm"][0] + ISOCENTRE[0] == pytest.approx(SHIFT_LPS[0], abs=0.6)
+    # The turn about the patient's length is not seen from above, and looks like a shift to the side in part.
+    assert answer["translation_mm"][2] + ISOCENTRE[2] == pytest.approx(SHIFT_LPS[2], abs=0.4)
 
 
 def test_without_the_isocentre_the_couch_shift_is_withheld(folder: Path) -> None:
