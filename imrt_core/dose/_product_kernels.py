@@ -116,8 +116,10 @@ def groups_transposed(layout: Any, values: Any, scale: Any, voxel_values: Any, p
                 entry += four * count
             while place < last:
                 value = voxel_values[np.uintp(order[place])] * scale[place]
-                for i in range(count):
-                    local[i] += np.float32(values[entry + i]) * value
+                # voxels on which no objective pulls
+                if value != np.float32(0.0):
+                    for i in range(count):
+                        local[i] += np.float32(values[entry + i]) * value
                 place += one
                 entry += count
             for i in range(count):

@@ -1,6 +1,6 @@
-"""Kernels on compressed sparse storage: products, checks and the selection of rows.
+"""Kernels on compressed sparse storage: products, from CSC to CSR, and rows in groups.
 
-"Lines" are rows of CSR and columns of CSC. Sums are in double precision, whatever the entries' own. Work is cut into a
+Sums are in double precision, whatever the entries' own. Work is cut into a
 fixed number of shares, each with partial sums of its own, so that results do not depend on the number of threads.
 """
 
@@ -16,13 +16,10 @@ from imrt_core._numba import kernel
 #: Shares of the lines in a product.
 SHARES = 16
 
-#: What :func:`worst_entry` finds.
-SOUND, BAD_VALUE, BAD_INDEX = 0, 1, 2
-
 
 @kernel(parallel=True)
 def gather(pointer: Any, index: Any, values: Any, vector: Any, shares: Any, found: Any) -> None:
-    """Dot product of every line with ``vector``: A·w of CSR, Aᵀ·g of CSC."""
+    """A·w of CSR: the dot product of every row with ``vector``."""
     one, two, three, four = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(4)
     for share in prange(shares.shape[0] - 1):
         for line in range(shares[share], shares[share + 1]):
@@ -44,7 +41,7 @@ def gather(pointer: Any, index: Any, values: Any, vector: Any, shares: Any, foun
 
 @kernel(parallel=True)
 def scatter(pointer: Any, index: Any, values: Any, vector: Any, shares: Any, partial: Any) -> None:
-    """Sum of the lines, each times its entry of ``vector``: A·w of CSC, Aᵀ·g of CSR; ``partial`` starts at zero."""
+    """Aᵀ·g of CSR: the sum of the rows, each times its entry of ``vector``; ``partial`` starts at zero."""
     for share in prange(shares.shape[0] - 1):
         total = partial[share]
         for line in range(shares[share], shares[share + 1]):
@@ -54,83 +51,78 @@ def scatter(pointer: Any, index: Any, values: Any, vector: Any, shares: Any, par
                     total[np.uintp(index[at])] += values[at] * factor
 
 
-@kernel(parallel=True, fastmath=False)
-def worst_entry(index: Any, values: Any, limit: Any, worst: Any) -> None:
-    """Note for every share whether an entry is negative or not finite, or an index is outside 0 … limit − 1."""
-    for share in prange(worst.shape[0]):
-        first = share * values.shape[0] // worst.shape[0]
-        last = (share + 1) * values.shape[0] // worst.shape[0]
-        seen = SOUND
-        for at in range(first, last):
-            if not 0 <= index[at] < limit:
-                seen = BAD_INDEX
-            elif not 0.0 <= values[at] < np.inf:
-                seen = max(seen, BAD_VALUE)
-        worst[share] = seen
-
-
 @kernel(parallel=True)
-def count_selected(pointer: Any, index: Any, place: Any, shares: Any, counts: Any) -> None:
-    """Count each share's entries (columns of CSC) in each selected row; ``place`` is −1 for the others."""
+def count_across(pointer: Any, index: Any, shares: Any, counts: Any) -> None:
+    """Count each share's entries in each line of the other direction (rows of CSC)."""
     for share in prange(shares.shape[0] - 1):
         own = counts[share]
         for at in range(np.uintp(pointer[shares[share]]), np.uintp(pointer[shares[share + 1]])):
-            row = place[np.uintp(index[at])]
-            if row >= 0:
-                own[np.uintp(row)] += 1
+            own[np.uintp(index[at])] += 1
 
 
 @kernel(parallel=True)
-def fill_selected(pointer: Any, index: Any, values: Any, place: Any, shares: Any, free: Any, into: Any) -> None:
-    """Write the selected rows of CSC as CSR; ``free`` holds each share's first place in each row."""
+def fill_across(pointer: Any, index: Any, values: Any, shares: Any, free: Any, into: Any) -> None:
+    """Write CSC as CSR; ``free`` holds each share's first place in each row."""
     columns, entries = into
     for share in prange(shares.shape[0] - 1):
         own = free[share]
         for column in range(shares[share], shares[share + 1]):
             for at in range(np.uintp(pointer[column]), np.uintp(pointer[column + 1])):
-                row = place[np.uintp(index[at])]
-                if row >= 0:
-                    to = np.uintp(own[np.uintp(row)])
-                    columns[to] = column
-                    entries[to] = values[at]
-                    own[np.uintp(row)] += 1
+                row = np.uintp(index[at])
+                to = np.uintp(own[row])
+                columns[to] = column
+                entries[to] = values[at]
+                own[row] += 1
 
 
 @kernel(parallel=True)
-def count_group_columns(pointer: Any, index: Any, rows_per_group: Any, columns: Any, counts: Any) -> None:
-    """Count the columns that the rows of every group (consecutive ones of CSR) have among them."""
+def count_group_columns(pointer: Any, index: Any, rows_per_group: Any, place_of: Any, counts: Any) -> None:
+    """Count the columns that the rows of every group (consecutive ones of CSR) have among them.
+
+    ``place_of`` is a column's new number, −1 where it is left out.
+    """
     rows = pointer.shape[0] - 1
     for group in prange(counts.shape[0]):
-        seen = np.zeros(columns, dtype=np.bool_)
+        seen = np.zeros(place_of.shape[0], dtype=np.bool_)
         first, last = group * rows_per_group, min((group + 1) * rows_per_group, rows)
         for at in range(pointer[first], pointer[last]):
             seen[index[at]] = True
-        counts[group] = seen.sum()
+        count = 0
+        for column in range(place_of.shape[0]):
+            if seen[column] and place_of[column] >= 0:
+                count += 1
+        counts[group] = count
 
 
 @kernel(parallel=True)
 def fill_groups_of_rows(
-    pointer: Any, index: Any, values: Any, rows_per_group: Any, columns: Any, starts: Any, into: Any
+    pointer: Any, index: Any, values: Any, rows_per_group: Any, place_of: Any, starts: Any, into: Any
 ) -> None:
     """Write every group's columns, padded by repeating the last one, and its rows' entries into a dense block."""
     group_columns, entries = into
     column_pointer, entry_pointer = starts
     rows = pointer.shape[0] - 1
     for group in prange(column_pointer.shape[0] - 1):
-        place = np.full(columns, -1, dtype=np.int32)
+        begin, end = column_pointer[group], column_pointer[group + 1]
+        if begin == end:
+            continue
+        inside = np.full(place_of.shape[0], -1, dtype=np.int32)
         first, last = group * rows_per_group, min((group + 1) * rows_per_group, rows)
         for at in range(pointer[first], pointer[last]):
-            place[index[at]] = 0
-        begin, end = column_pointer[group], column_pointer[group + 1]
+            inside[index[at]] = 0
         count = begin
-        for column in range(columns):
-            if place[column] == 0:
-                place[column] = count - begin
-                group_columns[count] = column
-                count += 1
+        for column in range(place_of.shape[0]):
+            if inside[column] == 0:
+                inside[column] = -1
+                if place_of[column] >= 0:
+                    inside[column] = count - begin
+                    group_columns[count] = place_of[column]
+                    count += 1
         for padding in range(count, end):
             group_columns[padding] = group_columns[count - 1]
         for row in range(first, last):
             block = entry_pointer[group] + (row - first) * (end - begin)
             for at in range(pointer[row], pointer[row + 1]):
-                entries[block + place[index[at]]] += values[at]
+                to = inside[index[at]]
+                if to >= 0:
+                    entries[block + to] += values[at]

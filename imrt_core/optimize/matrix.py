@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -10,9 +11,11 @@ from scipy import sparse
 
 from imrt_core.patient import GeometryError
 
-from ._sparse_kernels import BAD_INDEX, SHARES, count_selected, fill_selected, gather, scatter, worst_entry
+from ._sparse_kernels import SHARES, count_across, fill_across, gather, scatter
 from .row_groups import GroupedRows
 
+#: Shares of the columns while a matrix is stored anew by row: each counts every row.
+_STORING_SHARES = 4
 #: A share of a transposed product has at least so many entries for every partial sum that it keeps.
 _ENTRIES_PER_PARTIAL_SUM = 8
 
@@ -37,10 +40,10 @@ class DoseMatrix(Protocol):
 
 @runtime_checkable
 class SelectableMatrix(DoseMatrix, Protocol):
-    """A matrix that can give some of its rows: the optimiser then works with those that matter."""
+    """A matrix that can give a part of itself: the optimiser then works with what matters."""
 
-    def select(self, rows: NDArray[np.int64]) -> DoseMatrix:
-        """Return the matrix of these rows, unique and in this order, in a form for many products."""
+    def select(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> DoseMatrix:
+        """Return the matrix of these rows and columns, unique and ascending, in a form for many products."""
         ...
 
 
@@ -50,8 +53,8 @@ class SparseDoseMatrix:
     Parameters
     ----------
     matrix : sparse matrix or array, or ndarray, shape (voxels, bixels)
-        Finite, real and not negative. CSR and CSC of 32 or 64 bit are used as they are, without a copy; every other
-        format becomes CSR, every other number 64 bit.
+        Finite, real and not negative. CSR of 32 bit indices is used as it is, without a copy; every other format
+        becomes that: rows are what the optimiser chooses. Numbers that are not of 32 bit become 64 bit.
 
     Raises
     ------
@@ -71,36 +74,17 @@ class SparseDoseMatrix:
         dtype = np.dtype(matrix.dtype)
         if dtype.kind not in "fiub":
             raise GeometryError("dose influence must be real numbers", found=str(dtype), expected="float32 or float64")
-        stored = matrix if sparse.issparse(matrix) and matrix.format == "csc" else sparse.csr_array(matrix)
-        working = np.float32 if dtype == np.float32 else np.float64
+        by_column = sparse.issparse(matrix) and matrix.format == "csc"
+        stored = matrix if by_column else sparse.csr_array(matrix)
+        values = np.ascontiguousarray(stored.data, dtype=np.float32 if dtype == np.float32 else np.float64)
+        pointer = np.ascontiguousarray(stored.indptr, dtype=np.int64)
+        lines, across = shape[::-1] if by_column else shape
+        _check(pointer, stored.indices, values, lines, across)
+        index = np.ascontiguousarray(stored.indices, dtype=np.int32)
         self._shape = (shape[0], shape[1])
-        self._by_column = stored.format == "csc"
-        self._values = np.ascontiguousarray(stored.data, dtype=working)
-        self._pointer = np.ascontiguousarray(stored.indptr, dtype=np.int64)
-        self._index = np.ascontiguousarray(stored.indices)
-        self._check()
-        # lines are shared out by entries
-        ends = np.searchsorted(self._pointer, np.linspace(0, self._pointer[-1], SHARES + 1)[1:-1])
-        self._shares = np.concatenate([[0], ends, [self._pointer.size - 1]]).astype(np.int64)
-
-    def _check(self) -> None:
-        pointer = self._pointer
-        lines, across = self._shape[::-1] if self._by_column else self._shape
-        fits = pointer.size == lines + 1 and self._index.size >= pointer[-1] and self._values.size >= pointer[-1]
-        if not fits or pointer[0] != 0 or np.any(np.diff(pointer) < 0):
-            raise GeometryError("dose influence: the sparse matrix's pointers do not fit its entries")
-        worst = np.empty(SHARES, dtype=np.int64)
-        worst_entry(self._index[: pointer[-1]], self._values[: pointer[-1]], across, worst)
-        if worst.max() == BAD_INDEX:
-            raise GeometryError("dose influence: an index lies outside the matrix", expected=f"0 … {across - 1}")
-        if worst.max():
-            entries = self._values[: pointer[-1]]
-            bad = entries[~np.isfinite(entries) | np.signbit(entries)]
-            raise GeometryError(
-                "dose influence must be finite and not negative",
-                found=f"{bad.size} entries such as {bad[0]}",
-                expected="entries >= 0",
-            )
+        self._rows = _by_row(pointer, index, values, self._shape) if by_column else (pointer, index, values)
+        # rows are shared out by entries
+        self._shares = _shares(self._rows[0])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -115,8 +99,10 @@ class SparseDoseMatrix:
         GeometryError
             If there is not one weight per column.
         """
-        vector = _vector(weights, self._shape[1], "weights")
-        return self._scatter(vector, self._shape[0]) if self._by_column else self._gather(vector, self._shape[0])
+        found = np.empty(self._shape[0])
+        pointer, index, values = self._rows
+        gather(pointer, index, values, _vector(weights, self._shape[1], "weights"), self._shares, found)
+        return found
 
     def backproject(self, voxel_values: NDArray[Any]) -> NDArray[np.float64]:
         """Return Aᵀ·g, shape (bixels,).
@@ -127,48 +113,66 @@ class SparseDoseMatrix:
             If there is not one value per row.
         """
         vector = _vector(voxel_values, self._shape[0], "voxel values")
-        return self._gather(vector, self._shape[1]) if self._by_column else self._scatter(vector, self._shape[1])
+        # partial sums that are as long as the matrix has entries would cost more than they save
+        columns = self._shape[1]
+        pointer, index, values = self._rows
+        count = int(np.clip(values.size // (_ENTRIES_PER_PARTIAL_SUM * columns), 2, SHARES))
+        shares = self._shares[np.linspace(0, SHARES, count + 1).astype(np.int64)]
+        partial = np.zeros((count, columns))
+        scatter(pointer, index, values, vector, shares, partial)
+        return np.asarray(partial.sum(axis=0))
 
-    def select(self, rows: NDArray[np.int64]) -> DoseMatrix:
-        """Return the matrix of these rows, unique and in this order, in a form for many products.
+    def select(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> DoseMatrix:
+        """Return the matrix of these rows and columns, unique and ascending, in a form for many products.
 
         Products are in the precision of the entries: single where those are (relative error about 1e-6).
         """
-        if self._by_column:
-            pointer, index, values = self._rows_of_columns(rows)
-        else:
-            chosen = sparse.csr_array((self._values, self._index, self._pointer), shape=self._shape)[rows]
-            pointer, index, values = chosen.indptr.astype(np.int64), chosen.indices, chosen.data
-        shape = (rows.size, self._shape[1])
-        if values.dtype == np.float32:
-            return GroupedRows(pointer, index, values, shape)
-        return SparseDoseMatrix(sparse.csr_array((values, index, pointer), shape=shape))
+        chosen = self._csr[rows]
+        return GroupedRows(chosen, columns) if chosen.dtype == np.float32 else SparseDoseMatrix(chosen[:, columns])
 
-    def _rows_of_columns(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Return some rows of CSC as CSR: pointer, columns, entries."""
-        place = np.full(self._shape[0], -1, dtype=np.int32)
-        place[rows] = np.arange(rows.size, dtype=np.int32)
-        counts = np.zeros((SHARES, rows.size), dtype=np.int64)
-        count_selected(self._pointer, self._index, place, self._shares, counts)
-        pointer = np.concatenate([[0], np.cumsum(counts.sum(axis=0))])
-        free = pointer[:-1] + np.cumsum(counts, axis=0) - counts
-        columns = np.empty(pointer[-1], dtype=np.int32)
-        entries = np.empty(pointer[-1], dtype=self._values.dtype)
-        fill_selected(self._pointer, self._index, self._values, place, self._shares, free, (columns, entries))
-        return pointer, columns, entries
+    @cached_property
+    def _csr(self) -> sparse.csr_array:
+        pointer, index, values = self._rows
+        # scipy wants pointers and indices of one type, and would copy the indices
+        short = pointer.astype(np.int32) if pointer[-1] < 2**31 else pointer
+        return sparse.csr_array((values, index, short), shape=self._shape)
 
-    def _gather(self, vector: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-        found = np.empty(size)
-        gather(self._pointer, self._index, self._values, vector, self._shares, found)
-        return found
 
-    def _scatter(self, vector: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-        # partial sums that are as long as the matrix has entries would cost more than they save
-        count = int(np.clip(self._values.size // (_ENTRIES_PER_PARTIAL_SUM * size), 2, SHARES))
-        shares = self._shares[np.linspace(0, SHARES, count + 1).astype(np.int64)]
-        partial = np.zeros((count, size))
-        scatter(self._pointer, self._index, self._values, vector, shares, partial)
-        return np.asarray(partial.sum(axis=0))
+def _check(pointer: NDArray[np.int64], index: NDArray[Any], values: NDArray[Any], lines: int, across: int) -> None:
+    fits = pointer.size == lines + 1 and index.size >= pointer[-1] and values.size >= pointer[-1]
+    if not fits or pointer[0] != 0 or np.any(np.diff(pointer) < 0):
+        raise GeometryError("dose influence: the sparse matrix's pointers do not fit its entries")
+    index, values = index[: pointer[-1]], values[: pointer[-1]]
+    if index.min(initial=0) < 0 or index.max(initial=0) >= across:
+        raise GeometryError("dose influence: an index lies outside the matrix", expected=f"0 … {across - 1}")
+    # NaN is the least and the largest of any entries that it is among
+    if not (values.min(initial=0) >= 0 and values.max(initial=0) < np.inf):
+        bad = values[~np.isfinite(values) | (values < 0)]
+        raise GeometryError(
+            "dose influence must be finite and not negative",
+            found=f"{bad.size} entries such as {bad[0]}",
+            expected="entries >= 0",
+        )
+
+
+def _by_row(
+    pointer: NDArray[np.int64], index: NDArray[np.int32], values: NDArray[Any], shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]]:
+    """Return CSC as CSR."""
+    shares = _shares(pointer)[:: SHARES // _STORING_SHARES]
+    counts = np.zeros((_STORING_SHARES, shape[0]), dtype=np.int32)
+    count_across(pointer, index, shares, counts)
+    row_pointer = np.concatenate([[0], np.cumsum(counts.sum(axis=0, dtype=np.int64))])
+    free = row_pointer[:-1] + np.cumsum(counts, axis=0, dtype=np.int64) - counts
+    columns, entries = np.empty(row_pointer[-1], dtype=np.int32), np.empty(row_pointer[-1], dtype=values.dtype)
+    fill_across(pointer, index, values, shares, free, (columns, entries))
+    return row_pointer, columns, entries
+
+
+def _shares(pointer: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Share out lines by their entries."""
+    ends = np.searchsorted(pointer, np.linspace(0, pointer[-1], SHARES + 1)[1:-1])
+    return np.concatenate([[0], ends, [pointer.size - 1]]).astype(np.int64)
 
 
 def _vector(values: NDArray[Any], size: int, name: str) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from imrt_core.dose._product_kernels import PAD
 from imrt_core.dose.influence_groups import GroupLayout, StoredGroups
@@ -25,20 +26,21 @@ class GroupedRows:
 
     Parameters
     ----------
-    pointer, index, values : ndarray
-        CSR of shape ``shape``, sound (see :class:`~imrt_core.optimize.matrix.SparseDoseMatrix`).
-    shape : tuple of int
-        (rows, columns).
+    matrix : csr_array
+        Sound (see :class:`~imrt_core.optimize.matrix.SparseDoseMatrix`).
+    columns : ndarray of int
+        Columns to keep, ascending.
     """
 
-    def __init__(
-        self, pointer: NDArray[np.int64], index: NDArray[Any], values: NDArray[Any], shape: tuple[int, int]
-    ) -> None:
-        self.shape = shape
-        rows, columns = shape
+    def __init__(self, matrix: sparse.csr_array, columns: NDArray[np.int64]) -> None:
+        self.shape = (int(matrix.shape[0]), columns.size)
+        pointer, index = matrix.indptr.astype(np.int64), matrix.indices
+        place_of = np.full(matrix.shape[1], -1, dtype=np.int32)
+        place_of[columns] = np.arange(columns.size, dtype=np.int32)
+        rows = self.shape[0]
         groups = -(-rows // ROWS_PER_GROUP)
         counts = np.empty(groups, dtype=np.int64)
-        count_group_columns(pointer, index, ROWS_PER_GROUP, columns, counts)
+        count_group_columns(pointer, index, ROWS_PER_GROUP, place_of, counts)
         padded = -(-counts // PAD) * PAD
         voxel_pointer = np.minimum(np.arange(groups + 1, dtype=np.int64) * ROWS_PER_GROUP, rows)
         column_pointer = np.concatenate([[0], np.cumsum(padded)])
@@ -46,7 +48,7 @@ class GroupedRows:
         group_columns = np.empty(column_pointer[-1], dtype=np.int32)
         entries = np.zeros(entry_pointer[-1], dtype=np.float32)
         starts, into = (column_pointer, entry_pointer), (group_columns, entries)
-        fill_groups_of_rows(pointer, index, values, ROWS_PER_GROUP, columns, starts, into)
+        fill_groups_of_rows(pointer, index, matrix.data, ROWS_PER_GROUP, place_of, starts, into)
         order = np.arange(rows, dtype=np.int32)
         layout = GroupLayout(order, voxel_pointer, column_pointer, group_columns, entry_pointer)
         self._groups = StoredGroups(layout, entries, np.ones(rows, dtype=np.float32), int(pointer[-1]))

@@ -17,22 +17,24 @@ from scipy.optimize import minimize_scalar
 from imrt_core.patient import ProtocolError
 
 from .constraints import DoseLimit, Multipliers
-from .matrix import DoseMatrix, as_dose_matrix
+from .matrix import DoseMatrix, SelectableMatrix, as_dose_matrix
 from .objective_bound import BoundMultiplier, ObjectiveBound
 from .objectives.base import FloatArray, Objective
 from .smoothness import FluenceSmoothness
 from .voxels import VoxelSet, as_voxel_sets
-from .working_rows import WorkingRows, every_row, is_outdated, needed_rows, rows_that_matter
+from .working_part import WorkingPart, choose_part, is_outdated, needed_rows, whole
 
 #: The penalty of a hard limit starts at this multiple of the largest objective weight.
 _PENALTY_START = 10.0
+#: A column that was left out is missing where the objective falls with x by more than this multiple of the tolerance.
+_MISSING_SLOPE = 10.0
 
 
 @dataclass(eq=False)
 class ScaledProblem:
-    """Variables are x = weights / scale.
+    """Variables are x = weights / scale of the working columns.
 
-    ``working`` holds what an evaluation computes: every row, or after :meth:`work_with` those that matter.
+    ``working`` holds what an evaluation computes: everything, or after :meth:`work_with` the part that matters.
     """
 
     matrix: DoseMatrix
@@ -45,72 +47,97 @@ class ScaledProblem:
     reference_weight: float
     scale: FloatArray
     maximum: FloatArray
-    working: WorkingRows
+    working: WorkingPart
     evaluations: int = 0
     latest_violation_gy: float = 0.0
+    _latest: tuple[FloatArray, FloatArray] | None = None
 
     def dose(self, weights: FloatArray) -> FloatArray:
-        """Course dose of every row."""
-        dose = self.matrix.dose(weights).astype(np.float64)
-        return dose * self.course_gy_per_matrix_gy + self.offset_gy
+        """Course dose of every row; that of the latest weights is kept."""
+        if self._latest is None or not np.array_equal(self._latest[0], weights):
+            dose = self.matrix.dose(weights).astype(np.float64) * self.course_gy_per_matrix_gy + self.offset_gy
+            dose.setflags(write=False)
+            self._latest = weights.copy(), dose
+        return self._latest[1]
+
+    def weights_of(self, x: FloatArray) -> FloatArray:
+        """Bixel weights of the working variables; columns that were left out are zero."""
+        weights = np.zeros(self.scale.size)
+        weights[self.working.columns] = x * self.scale[self.working.columns]
+        return weights
+
+    def variables(self, weights: FloatArray) -> FloatArray:
+        """Working variables of bixel weights."""
+        return np.asarray((weights / self.scale)[self.working.columns])
 
     def penalty(self, dose: FloatArray) -> tuple[float, FloatArray]:
         """Objectives and limits as a function of the dose of every row, with the derivative for every row."""
-        return self._penalty(dose, every_row(self.matrix, self.objectives, self.limits, self.voxel_sets))
+        return self._penalty(dose, whole(self.matrix, self.objectives, self.limits, self.voxel_sets))
 
-    def _penalty(self, dose: FloatArray, rows: WorkingRows) -> tuple[float, FloatArray]:
+    def _penalty(self, dose: FloatArray, part: WorkingPart) -> tuple[float, FloatArray]:
         total, slope = 0.0, np.zeros(dose.size)
-        for objective, members in zip(self.objectives, rows.objectives, strict=True):
+        for objective, members in zip(self.objectives, part.objectives, strict=True):
             value, gradient = objective.value_and_gradient(dose[members.rows], members.volume_weights)
             total += value
             slope[members.rows] += gradient
-        for limit, own in zip(self.limits, rows.limits, strict=True):
+        for limit, own in zip(self.limits, part.limits, strict=True):
             value, gradient = limit.value_and_gradient(dose[own])
             total += value
             slope[own] += gradient
         return total, slope
 
     def evaluate(self, x: FloatArray) -> tuple[float, FloatArray]:
-        """Value and gradient in scaled variables, of the working rows."""
+        """Value and gradient in the working variables, of the working rows."""
         self.evaluations += 1
-        weights = x * self.scale
-        dose = self.working.matrix.dose(weights).astype(np.float64) * self.course_gy_per_matrix_gy
-        dose += self.offset_gy if self.working.chosen is None else self.offset_gy[self.working.chosen]
+        part = self.working
+        dose = part.matrix.dose(x * self.scale[part.columns]).astype(np.float64) * self.course_gy_per_matrix_gy
+        dose += self.offset_gy if part.rows is None else self.offset_gy[part.rows]
         self.latest_violation_gy = max(
-            (limit.violation_gy(dose[own]) for limit, own in zip(self.limits, self.working.limits, strict=True)),
-            default=0.0,
+            (limit.violation_gy(dose[own]) for limit, own in zip(self.limits, part.limits, strict=True)), default=0.0
         )
-        return self._from_dose(weights, dose, self.working)
+        return self._from_dose(self.weights_of(x), dose, part)
 
-    def evaluate_every_row(self, weights: FloatArray, dose: FloatArray) -> tuple[float, FloatArray]:
-        """Value and gradient in scaled variables, given the course dose of every row."""
-        return self._from_dose(weights, dose, every_row(self.matrix, self.objectives, self.limits, self.voxel_sets))
+    def evaluate_whole(self, weights: FloatArray, dose: FloatArray) -> tuple[float, FloatArray]:
+        """Value and gradient in scaled variables of all columns, given the course dose of every row."""
+        return self._from_dose(weights, dose, whole(self.matrix, self.objectives, self.limits, self.voxel_sets))
 
-    def _from_dose(self, weights: FloatArray, dose: FloatArray, rows: WorkingRows) -> tuple[float, FloatArray]:
-        total, slope = self._penalty(dose, rows)
-        gradient = rows.matrix.backproject(slope).astype(np.float64) * self.course_gy_per_matrix_gy
+    def _from_dose(self, weights: FloatArray, dose: FloatArray, part: WorkingPart) -> tuple[float, FloatArray]:
+        total, slope = self._penalty(dose, part)
+        gradient = part.matrix.backproject(slope).astype(np.float64) * self.course_gy_per_matrix_gy
         if self.smoothness is not None:
             value, rough = self.smoothness.value_and_gradient(weights, reference=self.reference_weight)
             total += value
-            gradient += rough
-        return total, gradient * self.scale
+            gradient += rough[part.columns]
+        return total, gradient * self.scale[part.columns]
 
-    def work_with(self, dose: FloatArray) -> None:
-        """Choose the working rows by the present course dose of every row."""
-        self.working = rows_that_matter(self.working, dose, self.matrix, self.objectives, self.limits, self.voxel_sets)
+    def work_with(self, weights: FloatArray) -> None:
+        """Choose the working part by the dose and gradient at these weights."""
+        if not isinstance(self.matrix, SelectableMatrix):
+            return
+        dose = self.dose(weights)
+        _, gradient = self.evaluate_whole(weights, dose)
+        columns = (weights > 0) | (gradient < 0)
+        kinds = self.matrix, self.objectives, self.limits, self.voxel_sets
+        self.working = choose_part(self.working, dose, columns, *kinds)
 
-    def misses_rows(self, dose: FloatArray) -> bool:
-        """Whether a row that was left out contributes at this course dose of every row."""
-        if self.working.chosen is None:
+    def should_choose_anew(self, weights: FloatArray, value: float, *, tolerance: float) -> bool:
+        """Whether much is missing, or many of the working rows or columns no longer matter.
+
+        ``value`` is that of the working rows; ``tolerance`` the share of the whole's that may be missing.
+        """
+        part = self.working
+        if part.rows is None:
             return False
+        dose = self.dose(weights)
+        total, gradient = self.evaluate_whole(weights, dose)
         contributes = needed_rows(dose, self.objectives, self.limits, self.voxel_sets, share=1.0)
-        contributes[self.working.chosen] = False
-        return bool(contributes.any())
-
-    def should_choose_anew(self, dose: FloatArray) -> bool:
-        """Whether rows are missing, or many of the working rows no longer matter."""
-        outdated = is_outdated(self.working, dose, self.objectives, self.limits, self.voxel_sets)
-        return outdated or self.misses_rows(dose)
+        contributes[part.rows] = False
+        if contributes.any() and total - value > tolerance * abs(total):
+            return True
+        if is_outdated(part, dose, (weights > 0) | (gradient < 0), self.objectives, self.limits, self.voxel_sets):
+            return True
+        gradient[part.columns] = 0.0
+        return bool(gradient.min() < -_MISSING_SLOPE * tolerance * abs(total))
 
     def worst_violation_gy(self, dose: FloatArray) -> float:
         """Largest violation of a hard limit, Gy."""
@@ -156,7 +183,7 @@ def scaled_problem(
         reference_weight=1.0,
         scale=np.ones(column_count),
         maximum=_upper_bounds(maximum_weights, column_count),
-        working=every_row(dose_matrix, objectives, multipliers, voxel_sets),
+        working=whole(dose_matrix, objectives, multipliers, voxel_sets),
     )
 
 
@@ -225,14 +252,18 @@ def column_scale(problem: ScaledProblem, weights: FloatArray) -> FloatArray:
     The diagonal of the Hessian would need the squares of the matrix; the product of Aᵀ with the curvature of the
     penalty (volume weight × weight, summed over objectives) needs ``backproject`` only and orders the columns alike.
     """
-    rows = problem.working
-    if not any(members.rows.size for members in rows.objectives):
+    part = problem.working
+    if not any(members.rows.size for members in part.objectives):
         # every objective is silent at the start, and hard limits alone keep rows
-        rows = every_row(problem.matrix, problem.objectives, problem.limits, problem.voxel_sets)
-    curvature = np.zeros(rows.matrix.shape[0])
-    for objective, members in zip(problem.objectives, rows.objectives, strict=True):
+        part = whole(problem.matrix, problem.objectives, problem.limits, problem.voxel_sets)
+    curvature = np.zeros(part.matrix.shape[0])
+    for objective, members in zip(problem.objectives, part.objectives, strict=True):
         curvature[members.rows] += objective.weight * members.volume_weights
-    response = rows.matrix.backproject(curvature).astype(np.float64)
+    everywhere = curvature
+    if part.rows is not None:
+        everywhere = np.zeros(problem.matrix.shape[0])
+        everywhere[part.rows] = curvature
+    response = problem.matrix.backproject(everywhere).astype(np.float64)
     typical = float(response.mean())
     # columns that hardly touch anything keep a bounded scale
     relative = np.maximum(response / typical, 0.05)

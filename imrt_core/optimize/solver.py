@@ -22,7 +22,6 @@ from scipy.optimize import Bounds, minimize
 
 from .constraints import DoseLimit
 from .fluence_result import FluenceProgress, FluenceResult
-from .matrix import SelectableMatrix
 from .objective_bound import ObjectiveBound
 from .objectives.base import FloatArray, Objective
 from .scaled_problem import (
@@ -38,8 +37,10 @@ from .voxels import VoxelSet
 
 #: Iterations over which the relative decrease of the objective is judged.
 _STALL_WINDOW = 10
-#: After so many iterations of a run the dose of every row is looked at: large steps come first.
-_LOOK_AT_EVERY_ROW = frozenset({10, 30, 60, 120, 240, 480})
+#: After so many iterations of a run every row and column is looked at: large steps come first.
+_LOOK_AT_THE_WHOLE = frozenset({40, 100, 200, 400})
+#: So much of the objective may be in rows that are left out while a run goes on.
+_MAY_BE_MISSING = 1e-3
 #: The penalty of hard limits grows by this factor whenever an outer iteration does not reduce the violation to a
 #: quarter (Nocedal & Wright, framework 17.3).
 _PENALTY_GROWTH = 5.0
@@ -122,8 +123,7 @@ def optimize_fluence(
     weights = np.minimum(weights, problem.maximum)
     stated = None if smoothness is None else smoothness.reference
     problem.reference_weight = stated or max(float(weights.mean()), np.finfo(float).tiny)
-    if isinstance(problem.matrix, SelectableMatrix):
-        problem.work_with(problem.dose(weights))
+    problem.work_with(weights)
     problem.scale = column_scale(problem, weights)
     weights, history, outer = _augmented_lagrangian(
         problem,
@@ -184,7 +184,7 @@ def _augmented_lagrangian(
             limit.choose_exempt(dose[limit.voxels.rows])
         # multipliers are only as good as the inner solution: later rounds are solved more exactly
         inner_tolerance = tolerance * 0.3 ** (outer - 1)
-        weights = _with_rows_that_matter(problem, weights, history, max_iterations, inner_tolerance, progress)
+        weights = _with_what_matters(problem, weights, history, max_iterations, inner_tolerance, progress)
         dose = problem.dose(weights)
         violation = problem.worst_violation_gy(dose)
         if violation <= violation_tolerance_gy or len(history) >= max_iterations:
@@ -197,7 +197,7 @@ def _augmented_lagrangian(
     return weights, history, max_outer_iterations
 
 
-def _with_rows_that_matter(
+def _with_what_matters(
     problem: ScaledProblem,
     weights: FloatArray,
     history: list[float],
@@ -205,15 +205,15 @@ def _with_rows_that_matter(
     tolerance: float,
     progress: Callable[[FluenceProgress], None] | None,
 ) -> FloatArray:
-    """Quasi-Newton runs until one ends without a contribution of rows that it left out; appends to ``history``."""
+    """Quasi-Newton runs until one ends and nothing that it left out matters; appends to ``history``."""
     while True:
-        weights = _quasi_newton(problem, weights, history, max_iterations - len(history), tolerance, progress)
-        if problem.working.chosen is None:
+        left = max_iterations - len(history)
+        weights, value, outdated = _quasi_newton(problem, weights, history, left, tolerance, progress)
+        if len(history) >= max_iterations:
             return weights
-        dose = problem.dose(weights)
-        if len(history) >= max_iterations or not problem.should_choose_anew(dose):
+        if not outdated and not problem.should_choose_anew(weights, value, tolerance=tolerance):
             return weights
-        problem.work_with(dose)
+        problem.work_with(weights)
 
 
 def _quasi_newton(
@@ -223,9 +223,12 @@ def _quasi_newton(
     iterations_left: int,
     tolerance: float,
     progress: Callable[[FluenceProgress], None] | None,
-) -> FloatArray:
-    """One L-BFGS-B run; appends to ``history``. Ends early where a row that was left out contributes."""
-    first = len(history)
+) -> tuple[FloatArray, float, bool]:
+    """One L-BFGS-B run; appends to ``history``. Ends early where the working part is outdated.
+
+    Returns weights, the objective of the working part, and whether that is outdated.
+    """
+    first, outdated = len(history), False
 
     def after_iteration(intermediate_result: Any) -> None:
         value = float(intermediate_result.fun)
@@ -237,21 +240,24 @@ def _quasi_newton(
             earlier = history[-1 - _STALL_WINDOW]
             if earlier - value <= tolerance * max(abs(value), np.finfo(float).tiny):
                 raise StopIteration
-        if done in _LOOK_AT_EVERY_ROW and problem.working.chosen is not None:
-            dose = problem.dose(np.asarray(intermediate_result.x, dtype=np.float64) * problem.scale)
-            if problem.should_choose_anew(dose):
+        if done in _LOOK_AT_THE_WHOLE:
+            x = np.asarray(intermediate_result.x, dtype=np.float64)
+            nonlocal outdated
+            outdated = problem.should_choose_anew(problem.weights_of(x), value, tolerance=_MAY_BE_MISSING)
+            if outdated:
                 raise StopIteration
 
     found = minimize(
         problem.evaluate,
-        weights / problem.scale,
+        problem.variables(weights),
         jac=True,
         method="L-BFGS-B",
-        bounds=Bounds(0.0, problem.maximum / problem.scale),
+        bounds=Bounds(0.0, problem.variables(problem.maximum)),
         callback=after_iteration,
         options={"maxiter": max(iterations_left, 1), "maxcor": 20, "ftol": 1e-12, "gtol": 1e-12, "maxfun": 10**6},
     )
-    return np.clip(np.asarray(found.x, dtype=np.float64) * problem.scale, 0.0, problem.maximum)
+    weights = np.clip(problem.weights_of(np.asarray(found.x, dtype=np.float64)), 0.0, problem.maximum)
+    return weights, float(found.fun), outdated
 
 
 def _result(
@@ -263,7 +269,7 @@ def _result(
     seconds: float,
 ) -> FluenceResult:
     dose = problem.dose(weights)
-    total, gradient = problem.evaluate_every_row(weights, dose)
+    total, gradient = problem.evaluate_whole(weights, dose)
     x = weights / problem.scale
     residual = float(np.max(np.abs(x - np.clip(x - gradient, 0.0, problem.maximum / problem.scale)))) / max(
         abs(total), np.finfo(float).tiny

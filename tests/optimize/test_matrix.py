@@ -44,14 +44,17 @@ def test_products_and_chosen_rows_are_those_of_the_dense_matrix(
     values = rng.normal(size=rows) * (rng.uniform(size=rows) < 0.7)
     np.testing.assert_allclose(matrix.dose(weights), dense @ weights, rtol=1e-12, atol=1e-14)
     np.testing.assert_allclose(matrix.backproject(values), values @ dense, rtol=1e-12, atol=1e-12)
-    chosen = np.flatnonzero(rng.uniform(size=rows) < 0.6)
-    if chosen.size:
-        part = matrix.select(chosen)
-        assert part.shape == (chosen.size, columns)
+    chosen, kept = np.flatnonzero(rng.uniform(size=rows) < 0.6), np.flatnonzero(rng.uniform(size=columns) < 0.8)
+    if chosen.size and kept.size:
+        part = matrix.select(chosen, kept)
+        assert part.shape == (chosen.size, kept.size)
         # sums of up to 70 terms of size 1, in the precision of the entries
         within = 100 * np.finfo(dtype).eps
-        np.testing.assert_allclose(part.dose(weights), dense[chosen] @ weights, rtol=within, atol=within)
-        np.testing.assert_allclose(part.backproject(values[chosen]), values[chosen] @ dense[chosen], atol=within)
+        np.testing.assert_allclose(
+            part.dose(weights[kept]), dense[np.ix_(chosen, kept)] @ weights[kept], rtol=within, atol=within
+        )
+        expected = values[chosen] @ dense[np.ix_(chosen, kept)]
+        np.testing.assert_allclose(part.backproject(values[chosen]), expected, atol=within)
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -1,8 +1,9 @@
-"""Rows that matter: voxels far below every level at which an objective begins to look are left out of the products.
+"""The part of the matrix that matters: rows on which an objective may pull, columns that may carry fluence.
 
-An overdose objective on the whole body is silent in most of it. The rows that may speak are chosen from the dose of
-every row; the optimiser returns to that from time to time, and goes on with more rows if one that was left out has
-begun to contribute. What it reports in the end is of every row.
+An overdose objective on the whole body is silent in most of it, and half of all bixels end without fluence. Voxels far
+below every level at which an objective begins to look, and bixels at zero that the objectives would push below, are
+left out of the products. The optimiser looks at the whole from time to time, and goes on with more where something that
+was left out has begun to matter. What it reports in the end is of every row and column.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from .voxels import VoxelSet
 
 #: Rows from this share of an objective's level are taken in, so that few are missing later.
 _SHARE_OF_LEVEL = 0.9
-#: So many choices may let go of rows; later ones only add, so that they cannot alternate for ever.
-_FREE_CHOICES = 3
-#: A new choice is worth its cost if it leaves out this share of the working rows.
-_WORTH_A_NEW_CHOICE = 0.75
+#: So many choices may let go of rows and columns; later ones only add, so that they cannot alternate for ever.
+_FREE_CHOICES = 12
+#: A new choice is worth its cost if rows times columns fall to this share.
+_WORTH_A_NEW_CHOICE = 0.7
 #: Leaving rows out pays only where many can go.
 _WORTHWHILE = 0.7
 
@@ -38,15 +39,17 @@ class Members:
 
 
 @dataclass(frozen=True, eq=False)
-class WorkingRows:
-    """The rows that an evaluation computes.
+class WorkingPart:
+    """What an evaluation computes.
 
     Parameters
     ----------
     matrix : DoseMatrix
-        Of these rows.
-    chosen : ndarray of int or None
-        Which rows of the whole matrix, ascending; None for all.
+        Of these rows and columns.
+    rows : ndarray of int or None
+        Which rows of the whole matrix, ascending; None for all, and then all columns too.
+    columns : ndarray of int
+        Which columns, ascending; the others are zero.
     objectives : tuple of Members
         For every objective.
     limits : tuple of ndarray of int
@@ -56,22 +59,23 @@ class WorkingRows:
     """
 
     matrix: DoseMatrix
-    chosen: NDArray[np.int64] | None
+    rows: NDArray[np.int64] | None
+    columns: NDArray[np.int64]
     objectives: tuple[Members, ...]
     limits: tuple[NDArray[np.int64], ...]
     choices: int = 0
 
 
-def every_row(
+def whole(
     matrix: DoseMatrix,
     objectives: Sequence[Objective],
     limits: Sequence[Multipliers | BoundMultiplier],
     voxel_sets: Mapping[str, VoxelSet],
-) -> WorkingRows:
+) -> WorkingPart:
     """Return the choice that leaves nothing out."""
     sets = [voxel_sets[objective.structure] for objective in objectives]
     members = tuple(Members(voxels.rows, voxels.volume_weights) for voxels in sets)
-    return WorkingRows(matrix, None, members, tuple(limit.voxels.rows for limit in limits))
+    return WorkingPart(matrix, None, np.arange(matrix.shape[1]), members, tuple(limit.voxels.rows for limit in limits))
 
 
 def needed_rows(
@@ -96,29 +100,32 @@ def needed_rows(
     return needed
 
 
-def rows_that_matter(
-    present: WorkingRows,
+def choose_part(
+    present: WorkingPart,
     dose_gy: FloatArray,
+    needed_columns: NDArray[np.bool_],
     matrix: DoseMatrix,
     objectives: Sequence[Objective],
     limits: Sequence[Multipliers | BoundMultiplier],
     voxel_sets: Mapping[str, VoxelSet],
-) -> WorkingRows:
+) -> WorkingPart:
     """Choose rows by the course dose of every row; after a few choices those of ``present`` stay.
 
     Returns
     -------
-    WorkingRows
-        ``present`` itself where the matrix cannot give rows, or too few can go.
+    WorkingPart
+        ``present`` itself where the matrix cannot give a part of itself; the whole where too few rows can go.
     """
     if not isinstance(matrix, SelectableMatrix):
         return present
     needed = needed_rows(dose_gy, objectives, limits, voxel_sets, share=_SHARE_OF_LEVEL)
-    if present.chosen is not None and present.choices >= _FREE_CHOICES:
-        needed[present.chosen] = True
-    if needed.sum() > _WORTHWHILE * needed.size or not needed.any():
-        return every_row(matrix, objectives, limits, voxel_sets)
-    chosen = np.flatnonzero(needed)
+    taken = needed_columns.copy()
+    if present.rows is not None and present.choices >= _FREE_CHOICES:
+        needed[present.rows] = True
+        taken[present.columns] = True
+    if needed.sum() > _WORTHWHILE * needed.size or not needed.any() or not taken.any():
+        return whole(matrix, objectives, limits, voxel_sets)
+    rows, columns = np.flatnonzero(needed), np.flatnonzero(taken)
     place = np.cumsum(needed) - 1
     members = []
     for objective in objectives:
@@ -126,18 +133,20 @@ def rows_that_matter(
         inside = needed[voxels.rows]
         members.append(Members(place[voxels.rows[inside]], voxels.volume_weights[inside]))
     own = tuple(place[limit.voxels.rows] for limit in limits)
-    return WorkingRows(matrix.select(chosen), chosen, tuple(members), own, present.choices + 1)
+    return WorkingPart(matrix.select(rows, columns), rows, columns, tuple(members), own, present.choices + 1)
 
 
 def is_outdated(
-    present: WorkingRows,
+    present: WorkingPart,
     dose_gy: FloatArray,
+    needed_columns: NDArray[np.bool_],
     objectives: Sequence[Objective],
     limits: Sequence[Multipliers | BoundMultiplier],
     voxel_sets: Mapping[str, VoxelSet],
 ) -> bool:
-    """Whether many of the working rows could now be left out, at this course dose of every row."""
-    if present.chosen is None or present.choices >= _FREE_CHOICES:
+    """Whether many of the working rows or columns could now be left out, at this course dose of every row."""
+    if present.rows is None or present.choices >= _FREE_CHOICES:
         return False
     needed = needed_rows(dose_gy, objectives, limits, voxel_sets, share=_SHARE_OF_LEVEL)
-    return bool(needed.sum() < _WORTH_A_NEW_CHOICE * present.chosen.size)
+    smaller = int(needed.sum()) * int(needed_columns.sum())
+    return smaller < _WORTH_A_NEW_CHOICE * present.rows.size * present.columns.size
