@@ -51,28 +51,50 @@ def scatter(pointer: Any, index: Any, values: Any, vector: Any, shares: Any, par
                     total[np.uintp(index[at])] += values[at] * factor
 
 
-@kernel(parallel=True)
-def count_across(pointer: Any, index: Any, shares: Any, counts: Any) -> None:
-    """Count each share's entries in each line of the other direction (rows of CSC)."""
-    for share in prange(shares.shape[0] - 1):
-        own = counts[share]
-        for at in range(np.uintp(pointer[shares[share]]), np.uintp(pointer[shares[share + 1]])):
-            own[np.uintp(index[at])] += 1
+@kernel()
+def _first_from(index: Any, at: int, last: int, row: int) -> Any:
+    """Place of the first of ``index[at:last]``, ascending, that is not before ``row``."""
+    while at < last:
+        middle = (at + last) // 2
+        if index[middle] < row:
+            at = middle + 1
+        else:
+            last = middle
+    return at
 
 
 @kernel(parallel=True)
-def fill_across(pointer: Any, index: Any, values: Any, shares: Any, free: Any, into: Any) -> None:
-    """Write CSC as CSR; ``free`` holds each share's first place in each row."""
+def count_rows(pointer: Any, index: Any, rows_per_block: int, counts: Any) -> None:
+    """Count the entries of every row of CSC with ascending indices, block of rows by block of rows."""
+    for block in prange(-(-counts.shape[0] // rows_per_block)):
+        begin, end = block * rows_per_block, min((block + 1) * rows_per_block, counts.shape[0])
+        for column in range(pointer.shape[0] - 1):
+            last = pointer[column + 1]
+            at = _first_from(index, pointer[column], last, begin)
+            while at < last and index[at] < end:
+                counts[np.uintp(index[at])] += 1
+                at += 1
+
+
+@kernel(parallel=True)
+def fill_rows(pointer: Any, index: Any, values: Any, rows_per_block: int, free: Any, into: Any) -> None:
+    """Write CSC with ascending indices as CSR; ``free`` holds the first place of each row.
+
+    A block of rows lies in few pages of memory: written column by column, every entry would touch another one.
+    """
     columns, entries = into
-    for share in prange(shares.shape[0] - 1):
-        own = free[share]
-        for column in range(shares[share], shares[share + 1]):
-            for at in range(np.uintp(pointer[column]), np.uintp(pointer[column + 1])):
+    for block in prange(-(-free.shape[0] // rows_per_block)):
+        begin, end = block * rows_per_block, min((block + 1) * rows_per_block, free.shape[0])
+        for column in range(pointer.shape[0] - 1):
+            last = pointer[column + 1]
+            at = _first_from(index, pointer[column], last, begin)
+            while at < last and index[at] < end:
                 row = np.uintp(index[at])
-                to = np.uintp(own[row])
+                to = np.uintp(free[row])
                 columns[to] = column
                 entries[to] = values[at]
-                own[row] += 1
+                free[row] += 1
+                at += 1
 
 
 @kernel(parallel=True)

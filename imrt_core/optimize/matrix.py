@@ -11,11 +11,11 @@ from scipy import sparse
 
 from imrt_core.patient import GeometryError
 
-from ._sparse_kernels import SHARES, count_across, fill_across, gather, scatter
+from ._sparse_kernels import SHARES, count_rows, fill_rows, gather, scatter
 from .row_groups import GroupedRows
 
-#: Shares of the columns while a matrix is stored anew by row: each counts every row.
-_STORING_SHARES = 4
+#: Rows that are written at a time while a matrix is stored anew by row.
+_ROWS_PER_BLOCK = 8192
 #: A share of a transposed product has at least so many entries for every partial sum that it keeps.
 _ENTRIES_PER_PARTIAL_SUM = 8
 
@@ -76,13 +76,17 @@ class SparseDoseMatrix:
             raise GeometryError("dose influence must be real numbers", found=str(dtype), expected="float32 or float64")
         by_column = sparse.issparse(matrix) and matrix.format == "csc"
         stored = matrix if by_column else sparse.csr_array(matrix)
+        if by_column and not stored.has_sorted_indices:
+            stored = stored.sorted_indices()
         values = np.ascontiguousarray(stored.data, dtype=np.float32 if dtype == np.float32 else np.float64)
         pointer = np.ascontiguousarray(stored.indptr, dtype=np.int64)
         lines, across = shape[::-1] if by_column else shape
         _check(pointer, stored.indices, values, lines, across)
-        index = np.ascontiguousarray(stored.indices, dtype=np.int32)
         self._shape = (shape[0], shape[1])
-        self._rows = _by_row(pointer, index, values, self._shape) if by_column else (pointer, index, values)
+        if by_column:
+            self._rows = _by_row(pointer, np.ascontiguousarray(stored.indices), values, shape[0])
+        else:
+            self._rows = pointer, np.ascontiguousarray(stored.indices, dtype=np.int32), values
         # rows are shared out by entries
         self._shares = _shares(self._rows[0])
 
@@ -156,16 +160,14 @@ def _check(pointer: NDArray[np.int64], index: NDArray[Any], values: NDArray[Any]
 
 
 def _by_row(
-    pointer: NDArray[np.int64], index: NDArray[np.int32], values: NDArray[Any], shape: tuple[int, int]
+    pointer: NDArray[np.int64], index: NDArray[Any], values: NDArray[Any], rows: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[Any]]:
-    """Return CSC as CSR."""
-    shares = _shares(pointer)[:: SHARES // _STORING_SHARES]
-    counts = np.zeros((_STORING_SHARES, shape[0]), dtype=np.int32)
-    count_across(pointer, index, shares, counts)
-    row_pointer = np.concatenate([[0], np.cumsum(counts.sum(axis=0, dtype=np.int64))])
-    free = row_pointer[:-1] + np.cumsum(counts, axis=0, dtype=np.int64) - counts
+    """Return CSC with ascending indices as CSR."""
+    counts = np.zeros(rows, dtype=np.int64)
+    count_rows(pointer, index, _ROWS_PER_BLOCK, counts)
+    row_pointer = np.concatenate([[0], np.cumsum(counts)])
     columns, entries = np.empty(row_pointer[-1], dtype=np.int32), np.empty(row_pointer[-1], dtype=values.dtype)
-    fill_across(pointer, index, values, shares, free, (columns, entries))
+    fill_rows(pointer, index, values, _ROWS_PER_BLOCK, row_pointer[:-1].copy(), (columns, entries))
     return row_pointer, columns, entries
 
 

@@ -37,7 +37,7 @@ from .voxels import VoxelSet
 
 #: Iterations over which the relative decrease of the objective is judged.
 _STALL_WINDOW = 10
-#: After so many iterations of a run every row and column is looked at: large steps come first.
+#: After so many iterations in all every row and column is looked at: large steps come first.
 _LOOK_AT_THE_WHOLE = frozenset({40, 100, 200, 400})
 #: So much of the objective may be in rows that are left out while a run goes on.
 _MAY_BE_MISSING = 1e-3
@@ -240,7 +240,7 @@ def _quasi_newton(
             earlier = history[-1 - _STALL_WINDOW]
             if earlier - value <= tolerance * max(abs(value), np.finfo(float).tiny):
                 raise StopIteration
-        if done in _LOOK_AT_THE_WHOLE:
+        if len(history) in _LOOK_AT_THE_WHOLE:
             x = np.asarray(intermediate_result.x, dtype=np.float64)
             nonlocal outdated
             outdated = problem.should_choose_anew(problem.weights_of(x), value, tolerance=_MAY_BE_MISSING)

@@ -62,15 +62,15 @@ def test_modulated_beams_in_water() -> None:
     )
 
 
-@pytest.mark.parametrize("position", ["HFS", "HFP", "FFS", "FFP"])
-def test_an_arc_in_an_elliptic_cylinder(position: str) -> None:
+@pytest.mark.parametrize(("position", "width_mm"), [("HFS", 35.0), ("HFP", 65.0), ("FFS", 60.0), ("FFP", 55.0)])
+def test_an_arc_in_an_elliptic_cylinder(position: str, width_mm: float) -> None:
     """Leaves, a jaw and the gantry move at once, collimator and table turned, the point beside the isocentre."""
     grid = Grid((40, 60, 60), (5.0, 5.0, 5.0), (-147.5, -147.5, -97.5))
     voxels = grid.voxel_centres_lps()
     red = Volume(((voxels[..., 0] / 140) ** 2 + (voxels[..., 1] / 110) ** 2 < 1).astype(np.float32), grid)
     points = []
     for n, weight in enumerate(np.linspace(0, 1, 61)):
-        left = -35 + 8 * np.sin(n / 6 + np.linspace(0, 2, MLC.pairs))
+        left = -width_mm + 8 * np.sin(n / 6 + np.linspace(0, 2, MLC.pairs))
         points.append(
             ControlPoint(
                 float(weight),
@@ -81,7 +81,7 @@ def test_an_arc_in_an_elliptic_cylinder(position: str) -> None:
                 table_deg=10.0,
                 jaw_x_mm=(-45.0, 45.0),
                 jaw_y_mm=(-50.0 + n / 10, 50.0),
-                leaves_mm=np.stack([left, left + 35 + 10 * np.cos(n / 9)]),
+                leaves_mm=np.stack([left, left + width_mm + 10 * np.cos(n / 9)]),
             )
         )
     point = (5.0, -10.0, 8.0)

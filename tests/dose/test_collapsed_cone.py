@@ -13,6 +13,7 @@ import pytest
 from imrt_core.dose import collapsed_cone_dose, plan_dose
 from imrt_core.dose.collapsed_cone import fan as fan_module
 from imrt_core.dose.collapsed_cone._sweep import bordered, inner, passed, sweep
+from imrt_core.dose.collapsed_cone.engine import direction_dose
 from imrt_core.dose.collapsed_cone.fan import fan_of
 from imrt_core.dose.collapsed_cone.release import release_of
 from imrt_core.dose.collapsed_cone.transport import transport
@@ -201,6 +202,20 @@ def test_patient_positions(position: str, signs: tuple[int, int, int]) -> None:
         patient_position=position,  # type: ignore[arg-type]
     ).fraction_dose_gy.array
     np.testing.assert_allclose(after[flips], before, atol=2e-3 * before.max())
+
+
+@pytest.mark.parametrize("beside_mm", [0.0, 33.0, 72.0])
+def test_few_points_get_the_dose_that_they_have_among_many(beside_mm: float) -> None:
+    """The fine lattice covers what the electrons of few points come from: in the field, at its edge, far from it."""
+    red = mixed_patient()
+    beam = BeamGeometry(20.0, (0.0, 0.0, 0.0), "HFS")
+    rays, opening = ray_volume(red), field(beam, (-30.0, 30.0), (-30.0, 30.0))
+    few = np.array([[beside_mm, y, z] for y in (-8.0, 5.0) for z in (-4.0, 6.0)])
+    ends = np.array([[-70.0, -70.0, -45.0], [75.0, 70.0, 65.0], [0.0, 0.0, 0.0]])
+    alone = direction_dose(MODEL, rays, opening, few, cell_mm=3.0)
+    among = direction_dose(MODEL, rays, opening, np.concatenate([few, ends]), cell_mm=3.0)
+    np.testing.assert_allclose(alone.gy, among.gy[:4], atol=2e-3 * float(among.gy[-1]))
+    assert alone.deepest_mm == among.deepest_mm > 0
 
 
 def test_lattices_are_kept_with_the_patient_and_go_with_it() -> None:

@@ -19,6 +19,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from imrt_core._numba import kernel
+from imrt_core.geometry.beams_eye_view import BeamGeometry
 from imrt_core.geometry.raytrace import RayVolume, ray_volume
 from imrt_core.machine import BeamModel
 from imrt_core.machine.photon_source import PhotonSource
@@ -102,6 +103,7 @@ def direction_dose(
     reach_high = np.minimum(upper + MARGIN_MM, body.max(axis=0))
     if np.any(reach_high <= reach_low):
         return DirectionDose(np.zeros(len(points_lps), dtype=np.float32), 0.0)
+    reach_low, reach_high = _around_points(beam, points_lps, reach_low, reach_high, cell_mm)
     fine = fan_of(rays, beam, cell_mm=cell_mm, lower_mm=reach_low, upper_mm=reach_high)
     wide = fan_of(
         rays,
@@ -121,7 +123,7 @@ def direction_dose(
     beyond = ~fine.covers(points_lps)
     if beyond.any():
         gy[beyond] += GY_PER_MEV_PER_G * wide.look_up(elsewhere, points_lps[beyond])
-    return DirectionDose(gy, _deepest(fine, fluence))
+    return DirectionDose(gy, _deepest(wide, fluence))
 
 
 def collapsed_cone_dose(
@@ -238,13 +240,37 @@ def _add_contamination(
     dose_gy += np.exp(-fan.depth_mm / np.float32(electrons.depth_mm)) * surface * incident.inverse_square[:, None, None]
 
 
+def _around_points(
+    beam: BeamGeometry,
+    points_lps: NDArray[np.float64],
+    lower_mm: NDArray[np.float64],
+    upper_mm: NDArray[np.float64],
+    cell_mm: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Leave out of the fine lattice what electrons do not reach the points from; a few cells stay."""
+    if len(points_lps) == 0:
+        return lower_mm, upper_mm
+    ends = np.stack([points_lps.min(axis=0), points_lps.max(axis=0)])
+    # straight lines stay straight in projection: the box's corners are the outermost
+    corners = np.stack(np.meshgrid(*ends.T), axis=-1).reshape(-1, 3)
+    seen = beam.project(corners)
+    low = np.clip(seen.min(axis=0) - MARGIN_MM, lower_mm, np.maximum(upper_mm - 2 * cell_mm, lower_mm))
+    high = np.clip(seen.max(axis=0) + MARGIN_MM, np.minimum(low + 2 * cell_mm, upper_mm), upper_mm)
+    return low, high
+
+
 def _deepest(fan: Fan, fluence: FluenceMap) -> float:
-    """Return the largest depth of tissue on rays through open cells."""
+    """Return the largest depth of tissue on rays through open cells, or beside the centre of one."""
     column = np.searchsorted(fluence.edges_u_mm, fan.u_mm, side="right") - 1
     row = np.searchsorted(fluence.edges_v_mm, fan.v_mm, side="right") - 1
     nv, nu = fluence.mu.shape
     on_map = ((row >= 0) & (row < nv))[:, None] & ((column >= 0) & (column < nu))[None, :]
     opened = on_map & fluence.open_cells[np.clip(row, 0, nv - 1)][:, np.clip(column, 0, nu - 1)]
-    if not opened.any():
-        return 0.0
-    return float(fan.depth_mm[-1][opened].max())
+    # cells of the map are finer than a coarse lattice: a narrow opening may lie between its rays
+    v, u = (0.5 * (edges[1:] + edges[:-1]) for edges in (fluence.edges_v_mm, fluence.edges_u_mm))
+    rows = np.rint((v - fan.v_mm[0]) / fan.cell_mm).astype(int)
+    columns = np.rint((u - fan.u_mm[0]) / fan.cell_mm).astype(int)
+    inside = ((rows >= 0) & (rows < opened.shape[0]))[:, None] & ((columns >= 0) & (columns < opened.shape[1]))[None, :]
+    i, j = np.nonzero(fluence.open_cells & inside)
+    opened[rows[i], columns[j]] = True
+    return float(fan.depth_mm[-1][opened].max(initial=0.0))
