@@ -18,7 +18,7 @@ from imrt_core.dose.influence_groups import GroupLayout, StoredGroups
 from ._sparse_kernels import count_group_columns, fill_groups_of_rows
 
 #: Consecutive rows in one group.
-ROWS_PER_GROUP = 16
+ROWS_PER_GROUP = 32
 
 
 class GroupedRows:

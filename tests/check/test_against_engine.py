@@ -79,7 +79,7 @@ def test_an_arc_in_an_elliptic_cylinder(position: str, width_mm: float) -> None:
                 gantry_direction="CW",
                 collimator_deg=30.0,
                 table_deg=10.0,
-                jaw_x_mm=(-45.0, 45.0),
+                jaw_x_mm=(-width_mm - 10.0, 45.0),
                 jaw_y_mm=(-50.0 + n / 10, 50.0),
                 leaves_mm=np.stack([left, left + width_mm + 10 * np.cos(n / 9)]),
             )
