@@ -41,6 +41,8 @@ BENCHMARKS = (
     ),
     Benchmark("plans", ("{data}/openkbp",)),
     Benchmark("registration_2d3d", ()),
+    Benchmark("breathing", ()),
+    Benchmark("density", ()),
     Benchmark("tg119", ()),
     *(
         Benchmark(

@@ -145,7 +145,7 @@ def plot(answer: dict[str, Any], path: Path) -> None:
     axis.set_ylabel("objective (Gy²)")
     axis.grid(which="both", alpha=0.3)
     axis.legend()
-    axis.set_title("TG-119 on pyRadPlan's influence matrix and objectives; dashed: its final objective")
+    axis.set_title("TG-119, matrix and objectives of pyRadPlan (dashed: its final objective)")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 

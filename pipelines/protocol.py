@@ -26,6 +26,7 @@ from imrt_core.evaluate.policy import Policy
 from imrt_core.geometry.made_structures import StructureRecipe, makeable
 from imrt_core.optimize.objectives import Objective, objective_of_kind
 from imrt_core.patient import Goal, ProtocolError
+from registration import DensityMethod
 
 from .errors import StorageError
 from .files import disk_errors
@@ -137,11 +138,15 @@ class RegistrationRules(Rule):
         Beyond: "do not move, look".
     roi_margin_mm : float or None
         Match what lies this close to the targets, soft tissue included; None matches bone wherever it is.
+    density : DensityMethod
+        What the dose of the day is computed on: the planning CT deformed to the day with today's air and gas, the
+        image of the day on the planning CT's HU scale, or that sorted into five tissues.
     """
 
     max_shift_mm: Positive = 20.0
     max_rotation_deg: Positive = 3.0
     roi_margin_mm: Positive | None = None
+    density: DensityMethod = DensityMethod.DEFORMED_PLAN
 
 
 class Protocol(Rule):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from imrt_core.patient import GeometryError, Grid, RegistrationError, RigidTransform, Volume
 
 from .calibration import calibrate
 from .deformable import DeformableMatch
+from .density_methods import DensityMethod, bulk_hu
 from .preprocess import BODY_HU, Mask, body_mask, field_of_view, smoothed
 from .warp import warp
 
@@ -77,6 +79,7 @@ def hu_of_day(
     *,
     match: DeformableMatch | RigidTransform,
     grid: Grid | None = None,
+    method: DensityMethod = DensityMethod.DEFORMED_PLAN,
     limit_hu: float = LIMIT_HU,
 ) -> HuOfDay:
     """Deform the planning CT to today, and take air, gas and skin from today's image.
@@ -85,6 +88,9 @@ def hu_of_day(
     :mod:`registration.calibration`). Where both see tissue, the deformed planning CT holds: its HU are trusted, a
     CBCT's are not. Where they disagree about air against tissue, today's image holds, inside its field of view;
     beyond it the deformed planning CT is all there is.
+
+    Where a deformation is not to be trusted, ``method`` takes the image of the day instead: on the planning CT's HU
+    scale as it is, or sorted into air, lung, fat, soft tissue and bone with the planning CT's mean HU of each.
 
     Parameters
     ----------
@@ -95,6 +101,8 @@ def hu_of_day(
     grid : Grid, optional
         Grid of the result, in the frame of the day. By default that of ``match.fixed_from_moving``; needed with a
         rigid match.
+    method : DensityMethod
+        See above.
     limit_hu : float
         Largest mean error of fat and of muscle.
 
@@ -127,6 +135,9 @@ def hu_of_day(
     todays = today.with_array(np.where(seen, calibration.apply(today).array, planned.array))
 
     final, pockets = _with_air_of_day(planned, todays, seen, planned_body)
+    how = f"planning CT {how} to the day; air, gas and skin from the image of the day"
+    if method is not DensityMethod.DEFORMED_PLAN:
+        final, how = _from_image(todays, planned, final, method)
     fat, muscle = (_tissue_error(planned, todays, seen & planned_body, band) for band in (FAT_HU, MUSCLE_HU))
     reasons = tuple(
         f"{name} of the day is off by {error:+.0f} HU after calibration, limit {limit_hu:g} HU"
@@ -138,7 +149,7 @@ def hu_of_day(
     shading = calibration.shading_hu.array
     return HuOfDay(
         hu=planned.with_array(final),
-        method=f"planning CT {how} to the day; air, gas and skin from the image of the day",
+        method=how,
         fat_error_hu=fat,
         muscle_error_hu=muscle,
         fov_coverage=float(seen[planned_body].mean()),
@@ -151,9 +162,20 @@ def hu_of_day(
     )
 
 
+def _from_image(
+    todays: Volume, planned: Volume, by_deformation: NDArray[np.float32], method: DensityMethod
+) -> tuple[NDArray[np.float32], str]:
+    """Return HU of the image of the day, filled up by the planning CT, within the body that both together show."""
+    body = _filled(body_mask(planned.with_array(by_deformation)))
+    if method is DensityMethod.CORRECTED_IMAGE:
+        hu = np.where(_rim(body), todays.array, np.float32(AIR_HU))
+        return hu, "image of the day on the planning CT's HU scale, the moved planning CT beyond its field of view"
+    return bulk_hu(todays, planned, body), "air, lung, fat, soft tissue and bone of the day with one HU each"
+
+
 def _with_air_of_day(
     planned: Volume, todays: Volume, seen: Mask, planned_body: Mask
-) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float32]], dict[str, float]]:
+) -> tuple[NDArray[np.float32], dict[str, float]]:
     """Let today's image decide between air and tissue; return the HU and the volumes changed, in cm³."""
     grid = planned.grid
     calm = smoothed(todays, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -165,7 +166,25 @@ def warp_structure(
 def warp_mask(
     structure: Structure, fixed_from_moving: Transform, *, like: Grid, slice_spacing_mm: float | None = None
 ) -> Volume | None:
-    """Return the fraction mask of a structure in the frame of the day.
+    """Return the fraction mask of a structure in the frame of the day; see :func:`swept_mask`."""
+    return swept_mask(structure, (fixed_from_moving,), like=like, slice_spacing_mm=slice_spacing_mm)
+
+
+def swept_mask(
+    structure: Structure, transforms: Sequence[Transform], *, like: Grid, slice_spacing_mm: float | None = None
+) -> Volume | None:
+    """Return the fraction mask of all places of a structure together.
+
+    Parameters
+    ----------
+    structure : Structure
+        In the planning frame.
+    transforms : sequence of RigidTransform or DisplacementField
+        Each maps points of ``like`` to the planning frame.
+    like : Grid
+        Slices to sample on.
+    slice_spacing_mm : float, optional
+        Spacing of the planning slices, for a structure on a single one.
 
     Returns
     -------
@@ -178,16 +197,17 @@ def warp_mask(
     own = _own_grid(structure, slice_spacing_mm, pixel_mm=pixel_mm)
     source = mask_from_structure(structure, own, slice_spacing_mm=slice_spacing_mm)
     # Where on the day's grid? A coarse look keeps the fine one small.
-    reached = warp(source.with_array((source.array > 0).astype(np.float32)), fixed_from_moving, like=like)
-    if not (reached.array > 0).any():
+    touched = source.with_array((source.array > 0).astype(np.float32))
+    reached = np.logical_or.reduce([warp(touched, transform, like=like).array > 0 for transform in transforms])
+    if not reached.any():
         return None
     margin = 2.0 * max(like.spacing_mm)
-    lower, upper = bounding_box(reached.array > 0, like, margin)
+    lower, upper = bounding_box(reached, like, margin)
     part = like.cropped(lower, upper)
     sx, sy, sz = part.spacing_mm
     fine = part.resampled((sx / np.ceil(sx / pixel_mm), sy / np.ceil(sy / pixel_mm), sz / layers_per_slice))
     # A slice stands for its thickness: the mean of thin layers, so that the ends of a tilted structure fade out.
-    layers = warp(source, fixed_from_moving, like=fine).array
+    layers = np.maximum.reduce([warp(source, transform, like=fine).array for transform in transforms])
     nz, ny, nx = fine.shape
     mean = layers.reshape(nz // layers_per_slice, layers_per_slice, ny, nx).mean(axis=1, dtype=np.float32)
     x, y, _ = fine.spacing_mm

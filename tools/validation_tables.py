@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import tables_of_2d3d
+import tables_of_anatomy
 import tables_of_dose
 import tables_of_plans
 import tables_of_registration
@@ -24,9 +25,11 @@ _BLOCK = re.compile(r"(<!-- table: (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DO
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "breathing": tables_of_anatomy.breathing,
     "breast": tables_of_dose.breast,
     "conformal": tables_of_plans.conformal,
     "daily": tables_of_plans.daily,
+    "density": tables_of_anatomy.density,
     "eclipse_ent": tables_of_dose.eclipse_ent,
     "fluence": tables_of_plans.fluence,
     "influence": tables_of_dose.influence,

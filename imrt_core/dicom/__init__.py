@@ -7,6 +7,7 @@ from .deformable_registration import (
     read_deformable_registration,
     write_deformable_registration,
 )
+from .phases import BreathingPhase, BreathingPhases, read_phases
 from .registration import SpatialRegistration, read_machine_isocentre, read_registration
 from .registration_writer import write_machine_isocentre, write_registration
 from .rtdose import read_dose, write_dose
@@ -19,6 +20,8 @@ from .series import SeriesFiles, find_series
 from .uids import uid_from, with_uids
 
 __all__ = [
+    "BreathingPhase",
+    "BreathingPhases",
     "DeformableRegistration",
     "SeriesFiles",
     "SpatialRegistration",
@@ -29,6 +32,7 @@ __all__ = [
     "read_image",
     "read_machine_isocentre",
     "read_patient",
+    "read_phases",
     "read_plan",
     "read_radiograph",
     "read_registration",

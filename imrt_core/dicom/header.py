@@ -53,6 +53,8 @@ IMAGE_KEYWORDS = (
     "ImageOrientationPatient",
     "FrameOfReferenceUID",
     "NumberOfSeriesRelatedInstances",
+    "TemporalPositionIdentifier",
+    "NumberOfTemporalPositions",
     "SamplesPerPixel",
     "NumberOfFrames",
     "Rows",

@@ -68,7 +68,15 @@ def density_of_day(
     """Put the HU of the day on the planning CT's scale and turn them into electron density."""
     fraction = fraction_of(context)
     machine = load_machine(fraction.course.machine_file)
-    result = anatomy.density_of_day(planning_data, setup_image, rigid_match, deformation, structures_of_day, machine)
+    result = anatomy.density_of_day(
+        planning_data,
+        setup_image,
+        rigid_match,
+        deformation,
+        structures_of_day,
+        machine,
+        method=fraction.course.protocol().registration.density,
+    )
     if isinstance(result, Withheld):
         return Output(result, metadata={"withheld": result.reason})
     return Output(

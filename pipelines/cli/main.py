@@ -9,6 +9,7 @@ import typer
 
 from . import (
     approval,
+    breathing,
     commission,
     compiled,
     course,
@@ -51,6 +52,7 @@ for _module in (
     registration,
     transforms,
     radiographs,
+    breathing,
     planning,
     dose,
     dvh,

@@ -15,6 +15,7 @@ from imrt_core.patient.contours import mask_from_structure, structure_volume_cc
 from registration import (
     DayStructures,
     DeformableMatch,
+    DensityMethod,
     PropagatedStructure,
     PropagationRules,
     PtvRule,
@@ -185,8 +186,10 @@ def density_of_day(
     deformation: DeformableMatch | Withheld,
     structures: DayStructures | Withheld,
     machine: Machine,
+    *,
+    method: DensityMethod = DensityMethod.DEFORMED_PLAN,
 ) -> DayDensity | Withheld:
-    """Put the planning CT's HU on today's anatomy and turn them into electron density; air outside the body of today.
+    """Find HU of today's anatomy and turn them into electron density; air outside the body of today.
 
     The curve is that of the planning CT, whose scale the HU of the day have.
     """
@@ -196,7 +199,7 @@ def density_of_day(
     grid = grid_of_day(planning, match, deformation)
     used = match.moving_from_fixed if isinstance(deformation, Withheld) else deformation
     try:
-        found = hu_of_day(data.ct.hu, image.image.hu, match=used, grid=grid)
+        found = hu_of_day(data.ct.hu, image.image.hu, match=used, grid=grid, method=method)
         curve = machine.density_curve(data.ct.scanner)
         result = density_of(
             found.hu,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from imrt_core.patient import RegistrationError, RigidTransform, Volume
 
@@ -63,7 +63,13 @@ class TargetMatch:
 
 
 def match_target(
-    planning: PreparedImage, day: PreparedImage, target: Volume, bones: RigidTransform, *, seed: int
+    planning: PreparedImage,
+    day: PreparedImage,
+    target: Volume,
+    bones: RigidTransform,
+    *,
+    seed: int,
+    expected_mm: ArrayLike = ((0.0, 0.0, 0.0),),
 ) -> TargetMatch:
     """Match the target's soft tissue by translation.
 
@@ -77,6 +83,8 @@ def match_target(
         moving_from_fixed of the bones.
     seed : int
         Of the samples drawn.
+    expected_mm : array_like, shape (n, 3)
+        Where to look for it: displacements beyond the bones along the planning axes. The best one counts.
     """
     unknown = (float("nan"),) * 3
     try:
@@ -87,7 +95,8 @@ def match_target(
         )
     except RegistrationError as error:
         return TargetMatch(unknown, np.nan, 0.0, np.nan, False, (f"no target match: {error}",))
-    fits = [_translated(mid, fine, bones, start) for start in (np.zeros(3), *_starts())]
+    where = _best_of(mid, bones, np.asarray(expected_mm, dtype=np.float64))
+    fits = [_translated(mid, fine, bones, where + start) for start in (np.zeros(3), *_starts())]
     if any(fit.points_seen < MIN_VOXELS for fit in fits):
         return TargetMatch(unknown, np.nan, 0.0, np.nan, False, ("the image of the day does not show the target",))
     shifts = np.array([_beyond_bones(fit, bones, fine) for fit in fits])
@@ -127,15 +136,27 @@ def _soft_tissue(planning: PreparedImage, target: Volume) -> Region:
     return Region("target", distance_to(soft, grid), OPEN_WINDOW_HU, 0.0)
 
 
+def _best_of(mid: Level, bones: RigidTransform, expected_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the displacement, along the axes of the day, from which the coarse match correlates best."""
+    starts = [bones.rotation @ place for place in expected_mm]
+    if len(starts) == 1:
+        return np.asarray(starts[0])
+    return np.asarray(max(starts, key=lambda start: _coarse(mid, bones, start).correlation))
+
+
 def _starts() -> tuple[NDArray[np.float64], ...]:
     corners = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
     return tuple(_START_MM * np.array(corner) / np.sqrt(3.0) for corner in corners)
 
 
 def _translated(mid: Level, fine: Level, bones: RigidTransform, start_mm: NDArray[np.float64]) -> Fit:
-    away = RigidTransform.from_parameters(translation_mm=start_mm, rotation_deg=(0.0, 0.0, 0.0)) @ bones
-    near = refine(mid, away, tolerance_mm=0.05, translation_only=True, even_shading=True).moving_from_fixed
+    near = _coarse(mid, bones, start_mm).moving_from_fixed
     return refine(fine, near, tolerance_mm=0.01, translation_only=True, even_shading=True)
+
+
+def _coarse(mid: Level, bones: RigidTransform, start_mm: NDArray[np.float64]) -> Fit:
+    away = RigidTransform.from_parameters(translation_mm=start_mm, rotation_deg=(0.0, 0.0, 0.0)) @ bones
+    return refine(mid, away, tolerance_mm=0.05, translation_only=True, even_shading=True)
 
 
 def _beyond_bones(fit: Fit, bones: RigidTransform, level: Level) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import numpy.testing as npt
 import pytest
 
 from imrt_core.patient import DisplacementField, GeometryError, Grid, RegistrationError, RigidTransform, Volume
-from registration import calibrate, hu_of_day, register_deformable
+from registration import DensityMethod, calibrate, hu_of_day, register_deformable
 from registration.preprocess import (
     PreparedImage,
     body_mask,
@@ -60,6 +60,27 @@ def test_hu_of_day_with_gas_and_weight_loss(ct: Volume) -> None:
     assert abs(result.muscle_error_hu) < 10
     assert 0.5 < result.fov_coverage < 1.0
     assert result.shading_min_hu < -20
+
+
+def test_the_image_itself_and_bulk_values(ct: Volume) -> None:
+    """Mean HU of muscle and water-equivalent thickness against truth, noise taken as it is; air outside the body."""
+    day = image_of_day(replace(ANATOMY, gas_mm=9.0), TRUTH, loss=LOSS, diameter_mm=200.0)
+    grid = Grid((50, 60, 60), (3.0, 3.0, 3.0), (-85.0, -100.0, -60.0))
+    truth = true_hu(replace(ANATOMY, gas_mm=9.0), grid)
+    q = grid.voxel_centres_lps()
+    seen = (np.hypot(q[..., 0], q[..., 1]) < 95) & (np.abs(q[..., 2]) < 60)
+    muscle, far = seen & (truth > 20) & (truth < 90), seen & (truth < -990)
+    for method in (DensityMethod.CORRECTED_IMAGE, DensityMethod.BULK):
+        found = hu_of_day(ct, day, match=TRUTH, grid=grid, method=method)
+        assert abs(np.mean((found.hu.array - truth)[muscle])) < 25, method
+        weight = np.clip(found.hu.array + 1000, 0, 2000)[seen].sum() / np.clip(truth + 1000, 0, 2000)[seen].sum()
+        assert weight == pytest.approx(1.0, abs=0.025), method
+        assert np.mean(found.hu.array[far] == -1000.0) > 0.9, method
+        assert "planning CT" in found.method or "one HU each" in found.method
+        # the gas is there whatever the method
+        gas = seen & (truth < -850) & (np.linalg.norm(q - TRUTH.apply([24, -22, -45]), axis=-1) < 8)
+        assert np.mean(found.hu.array[gas] < -600) > 0.7, method
+    assert len(np.unique(found.hu.array)) <= 5
 
 
 def test_beyond_the_field_of_view_the_plan_fills_in(ct: Volume) -> None:

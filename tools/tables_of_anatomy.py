@@ -1,0 +1,68 @@
+"""Tables of docs/validation.md about breathing and the density of the day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from markdown_rows import rows_of
+
+
+def breathing(result: dict[str, Any]) -> str:
+    """Return the table of 4DCTs followed and 4D-CBCTs matched."""
+    rows = []
+    for case in result["cases"]:
+        day, free = case["4d_cbct"], case["free_breathing"]
+        rows.append(
+            [
+                case["patient"],
+                " / ".join(f"{v:.1f}" for v in case["true_amplitude_mm"]),
+                " / ".join(f"{v:.1f}" for v in case["amplitude_mm"]),
+                f"{case['displacement_error_max_mm']:.2f}",
+                f"{case['itv_dice']:.3f}",
+                "yes" if case["mid_ventilation"] == case["true_mid_ventilation"] else "no",
+                f"{day['baseline_error_mm']:.2f} / {day['phase_error_max_mm']:.2f}" + _failed(day),
+                f"{free['baseline_error_mm']:.2f}" + _failed(free),
+                f"{case['seconds_per_phase']:.1f}",
+            ]
+        )
+    head = [
+        "patient",
+        "true amplitude L-R / A-P / S-I (mm)",
+        "found (mm)",
+        "largest error of a phase (mm)",
+        "ITV, Dice",
+        "mid-ventilation phase right",
+        "4D-CBCT: baseline shift / largest phase off by (mm)",
+        "free-breathing CBCT: off by (mm)",
+        "s per phase",
+    ]
+    return rows_of(head, rows)
+
+
+def _failed(match: dict[str, Any]) -> str:
+    return "" if match["passed"] else ", not believed"
+
+
+def density(result: dict[str, Any]) -> str:
+    """Return the table of errors in HU and in dose of the density of the day."""
+    rows = [
+        [
+            f"{case['patient']}, fx{case['fraction']:02d}",
+            row["method"],
+            f"{row['mean_hu']:+.1f}",
+            f"{row['mean_absolute_hu']:.1f}",
+            f"{row['d95_percent']:+.2f}",
+            "yes" if row["passed"] else "no",
+        ]
+        for case in result["cases"]
+        for row in case["methods"]
+    ]
+    head = [
+        "patient",
+        "method",
+        "mean (HU)",
+        "mean absolute (HU)",
+        "target D95 (% of prescription)",
+        "tissue checks hold",
+    ]
+    return rows_of(head, rows)
