@@ -33,7 +33,7 @@ ui: install
 	$(BIN)/igrt ui
 
 test: install services
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -9,6 +9,32 @@ from pathlib import Path
 import numba
 import pytest
 
+#: Files that take longest, in this order: begun last, one of them would keep one worker busy and the others idle.
+LONGEST = (
+    "pipelines/test_chain.py",
+    "check/test_against_engine.py",
+    "optimize/test_planning.py",
+    "commission/test_source_fit.py",
+    "optimize/test_tiers.py",
+    "registration/test_projection_match.py",
+    "registration/test_rigid.py",
+    "pipelines/test_ui_browser.py",
+    "pipelines/test_protocol_geometry.py",
+    "phantom/test_simulate.py",
+    "density/test_external.py",
+    "registration/test_respiratory.py",
+    "benchmarks/test_commands.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; all others keep their order."""
+    here = Path(__file__).parent
+    place = {here / name: number for number, name in enumerate(LONGEST)}
+    missing = [str(path) for path in place if not path.is_file()]
+    assert not missing, f"LONGEST names files that are not there: {missing}"
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_per_worker() -> Iterator[None]:

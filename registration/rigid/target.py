@@ -32,6 +32,8 @@ FROM_BONE_MM = 4.0
 #: Matches from starts this far away must agree within :data:`MAX_SPREAD_MM`.
 _START_MM = 4.0
 MAX_SPREAD_MM = 1.0
+#: So many of the five starts must lead there.
+MIN_AGREEING = 3
 #: Correlation and visible share below which the match says nothing.
 MIN_CORRELATION, MIN_OVERLAP = 0.5, 0.7
 
@@ -47,7 +49,7 @@ class TargetMatch:
     correlation, overlap : float
         Of its soft tissue; share of it that the day's image shows.
     spread_mm : float
-        Largest difference between matches from four displaced starts.
+        Largest difference from matches of four displaced starts that end in something like the target.
     passed : bool
         Whether the figure may be believed. It never gates the bone match.
     reasons : tuple of str
@@ -100,13 +102,18 @@ def match_target(
     if any(fit.points_seen < MIN_VOXELS for fit in fits):
         return TargetMatch(unknown, np.nan, 0.0, np.nan, False, ("the image of the day does not show the target",))
     shifts = np.array([_beyond_bones(fit, bones, fine) for fit in fits])
-    spread_mm = float(np.linalg.norm(shifts - shifts[0], axis=1).max())
+    # a start that ends in something unlike the target is lost; one that ends elsewhere in something like it is a rival
+    alike = np.array([fit.correlation >= MIN_CORRELATION for fit in fits])
+    apart = np.linalg.norm(shifts - shifts[0], axis=1)
+    spread_mm = float(apart[alike].max(initial=0.0))
+    agreeing = int(np.sum(apart <= MAX_SPREAD_MM))
     fit = fits[0]
     checks = (
         (fit.converged, "the target match did not converge"),
         (fit.overlap >= MIN_OVERLAP, f"the image of the day shows {fit.overlap:.0%} of the target's surroundings"),
         (fit.correlation >= MIN_CORRELATION, f"correlation {fit.correlation:.2f} is below {MIN_CORRELATION:.2f}"),
         (spread_mm <= MAX_SPREAD_MM, f"target matches from other starts differ by {spread_mm:.1f} mm"),
+        (agreeing >= MIN_AGREEING, f"{agreeing} of {len(fits)} starts lead to this match of the target"),
     )
     reasons = tuple(text for good, text in checks if not good)
     x, y, z = (float(v) for v in shifts[0])
