@@ -6,7 +6,7 @@ the day.
 
 from .calibration import HuCalibration, calibrate
 from .couch import AppliedShift, CouchShift, TableLimits, applied_shift, couch_shift, patient_motion_lps
-from .deformable import DeformableMatch, day_grid, register_deformable
+from .deformable import DeformableMatch, DisplacementSamples, day_grid, register_deformable
 from .density_methods import DensityMethod
 from .hu_of_day import HuOfDay, hu_of_day
 from .projection import ProjectionLimits, ProjectionMatch, ProjectionQuality, register_radiographs
@@ -32,6 +32,7 @@ __all__ = [
     "DeformableMatch",
     "DeformableQuality",
     "DensityMethod",
+    "DisplacementSamples",
     "HuCalibration",
     "HuOfDay",
     "MatchLimits",

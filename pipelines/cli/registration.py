@@ -32,6 +32,8 @@ from registration.itk import (
 from ..images import LoadedImage, dicom_kind, load_image
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, parse_numbers, refuse_existing
 
+#: Errors of the deformation that are drawn: the spread is then known to within 12 %.
+_SAMPLES = 12
 #: Rotation of a transform that is not rigid has no single value; the rigid match that it starts from is stated.
 _UNTRUSTED = "the match failed its quality limits: "
 
@@ -94,6 +96,9 @@ def register(
     ] = None,
     patient_position: Annotated[str | None, typer.Option("--patient-position", help="HFS, HFP, FFS or FFP.")] = None,
     table_angle: Annotated[float, typer.Option("--table-angle", help="IEC patient support angle, degrees.")] = 0.0,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also write how certain the deformation is (uncertainty.mha, mm).")
+    ] = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> RegisterAnswer:
@@ -101,6 +106,8 @@ def register(
     started = time.perf_counter()
     if mode not in ("rigid", "deformable"):
         raise typer.BadParameter(f"--mode is rigid or deformable, not '{mode}'")
+    if uncertainty and mode != "deformable":
+        raise typer.BadParameter("--uncertainty is of --mode deformable")
     if patient_position is not None and patient_position not in PATIENT_POSITIONS:
         raise typer.BadParameter(f"--patient-position is one of {', '.join(PATIENT_POSITIONS)}")
     planned = _point(isocentre, "--isocentre")
@@ -122,9 +129,14 @@ def register(
     out.mkdir(parents=True, exist_ok=True)
     if mode == "deformable":
         with console.status("deformable match"):
-            deformable = register_deformable(planning.volume, day.volume, initial=rigid.moving_from_fixed)
+            deformable = register_deformable(
+                planning.volume, day.volume, initial=rigid.moving_from_fixed, samples=_SAMPLES if uncertainty else 0
+            )
         field = deformable.moving_from_fixed
         outputs["field"] = write_field(field, out / "field.mha")
+        if deformable.samples is not None:
+            spread = deformable.samples.spread_mm(planning.volume.grid)
+            outputs["uncertainty"] = write_volume(spread, out / "uncertainty.mha")
         resampled = warp(day.volume, field, like=planning.volume.grid, outside=-1000.0)
         quality = {
             **_finite(asdict(deformable.quality)),

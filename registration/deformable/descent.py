@@ -14,6 +14,7 @@ from .._field_kernels import pull
 from ..preprocess import Mask, PreparedImage
 from ._kernels import accumulate
 from .lattice import cell_mean, lattice_grid, resample_vectors, solve_step
+from .uncertainty import Quadratic
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ def noise_hu(stage: _Stage, vectors: NDArray[np.float64] | None = None, lattice:
 
 def displacement_lattice(
     planning: PreparedImage, today: PreparedImage, initial: RigidTransform, body: Volume, bones: Volume
-) -> tuple[NDArray[np.float64], Grid]:
-    """Return the displacement lattice (mm) in the planning frame, before the rigid match, and its grid.
+) -> tuple[NDArray[np.float64], Quadratic]:
+    """Return the displacement lattice (mm) in the planning frame, before the rigid match, and its last quadratic.
 
     Parameters
     ----------
@@ -182,6 +183,7 @@ def displacement_lattice(
     noise = noise_hu(stages[-1])
     vectors: NDArray[np.float64] | None = None
     lattice: Grid | None = None
+    quadratic: Quadratic | None = None
     for stage in stages:
         if stage is stages[-1] and vectors is not None and lattice is not None:
             noise = noise_hu(stage, vectors, lattice)
@@ -220,14 +222,15 @@ def displacement_lattice(
             )
             scale = 1.0 / (np.prod(factors) * noise**2)
             yielded = (1.0 + np.sum(np.square(vectors), axis=-1) / BONE_YIELD_MM**2) ** 2
+            quadratic = Quadratic(cells, matrix * scale, bone / yielded + rest, BENDING_MM2)
             vectors = vectors + solve_step(
-                matrix * scale,
+                quadratic.data,
                 vector * scale,
-                bone / yielded + rest,
+                quadratic.prior,
                 vectors,
-                bending_mm2=BENDING_MM2,
+                bending_mm2=quadratic.bending_mm2,
                 spacing_zyx_mm=cells.spacing_mm[::-1],
                 iterations=SOLVER_ITERATIONS,
             )
-    assert vectors is not None and lattice is not None
-    return vectors, lattice
+    assert vectors is not None and quadratic is not None
+    return vectors, quadratic

@@ -30,6 +30,7 @@ from ..preprocess import Mask, PreparedImage, body_mask, bone_region, smoothed
 from ..quality import DeformableLimits, DeformableQuality, judge_deformation
 from .descent import compressed, displacement_lattice
 from .lattice import resample_vectors
+from .uncertainty import DisplacementSamples, draw_errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +47,15 @@ class DeformableMatch:
         Figures and verdict.
     seconds : float
         Wall time.
+    samples : DisplacementSamples or None
+        Errors that the field may have, where they were asked for.
     """
 
     moving_from_fixed: DisplacementField
     fixed_from_moving: DisplacementField
     quality: DeformableQuality
     seconds: float
+    samples: DisplacementSamples | None = None
 
 
 def day_grid(fixed: Grid, moving_from_fixed: RigidTransform, *, spacing_mm: float | tuple[float, float, float]) -> Grid:
@@ -88,6 +92,8 @@ def register_deformable(
     fixed_body: Volume | None = None,
     day: Grid | None = None,
     limits: DeformableLimits | None = None,
+    samples: int = 0,
+    seed: int = 0,
 ) -> DeformableMatch:
     """Match deformably, starting from a rigid match.
 
@@ -104,6 +110,10 @@ def register_deformable(
         at least 2 mm in the plane.
     limits : DeformableLimits, optional
         Limits of the verdict.
+    samples : int
+        How many errors that the field may have are drawn (:mod:`registration.deformable.uncertainty`).
+    seed : int
+        Of these draws.
 
     Returns
     -------
@@ -126,7 +136,8 @@ def register_deformable(
     today = without_shading(planning, today, initial)
     bone = bone_region(smoothed(planning.hu, 1.0), body.array > 0.5)
     bones = planning.hu.with_array(bone.astype(np.float32))
-    vectors, lattice = displacement_lattice(planning, today, initial, body, bones)
+    vectors, quadratic = displacement_lattice(planning, today, initial, body, bones)
+    lattice = quadratic.lattice
     vectors, repaired = unfolded(vectors, lattice, body)
 
     working = planning.hu.grid
@@ -147,7 +158,8 @@ def register_deformable(
         **_figures(planning, today, initial, local, body, bone),
         smoothed_folds=repaired,
     )
-    return DeformableMatch(forward, backward, quality, time.perf_counter() - started)
+    drawn = draw_errors(quadratic, initial, count=samples, seed=seed) if samples else None
+    return DeformableMatch(forward, backward, quality, time.perf_counter() - started, drawn)
 
 
 def _body(planning: PreparedImage, given: Volume | None) -> Volume:
