@@ -66,3 +66,36 @@ def density(result: dict[str, Any]) -> str:
         "tissue checks hold",
     ]
     return rows_of(head, rows)
+
+
+def deformable_uncertainty(result: dict[str, Any]) -> str:
+    """Return the table of stated and true errors of the deformable match."""
+    rows = []
+    for case in result["cases"]:
+        pairs = [
+            f"{case[f'error_rms{part}']:.2f} / {case[f'spread_rms{part}']:.2f}"
+            for part in ("_mm", "_least_quarter_mm", "_most_quarter_mm")
+        ]
+        rows.append(
+            [
+                case["patient"],
+                *pairs,
+                f"{case['within_twice_percent']:.0f}",
+                f"{case['rank_correlation']:.2f}",
+                f"{case['metric_z_rms']:.2f}",
+                f"{case['metric_within_two_percent']:.0f}",
+                f"{case['seconds_of_samples']:.0f}",
+            ]
+        )
+    head = [
+        "patient",
+        "error / stated (mm, root mean square)",
+        "quarter of voxels stated most certain",
+        "least certain",
+        "error within twice the stated (%)",
+        "rank correlation",
+        "DVH metrics: error / stated, root mean square",
+        "within twice (%)",
+        f"s for {result['samples']} draws",
+    ]
+    return rows_of(head, rows)
