@@ -23,7 +23,6 @@ LONGEST = (
     "phantom/test_simulate.py",
     "density/test_external.py",
     "registration/test_respiratory.py",
-    "benchmarks/test_commands.py",
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -17,9 +17,13 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_runs_as_a_command(module: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert f"benchmarks.{module}" in done.stdout
+def test_module_runs_as_a_command(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As ``python -m`` runs it, but in this process: half of the time of a new one is spent on imports."""
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    monkeypatch.delitem(sys.modules, f"benchmarks.{module}", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"benchmarks.{module}", run_name="__main__")
+    assert ended.value.code in (0, None)
+    assert f"benchmarks.{module}" in capsys.readouterr().out
