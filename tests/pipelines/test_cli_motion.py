@@ -14,6 +14,7 @@ from imrt_core.dicom import read_image, read_structures, with_uids, write_image,
 from imrt_core.patient import PatientIdentity, PatientImage, RigidTransform, StructureSet, Volume
 from imrt_core.patient.contours import structure_from_mask
 from pipelines.cli.main import app
+from registration.itk import read_volume
 from tests.registration import breathing
 
 SHARES = {"0": 0.0, "30": 0.6, "60": 1.0}
@@ -91,3 +92,17 @@ def test_structures_of_another_scan_are_refused(scans: Path, tmp_path: Path) -> 
     assert result.exit_code == 3
     assert "not drawn on a phase" in json.loads(result.stdout)["error"]["message"]
     assert not (tmp_path / "out").exists()
+
+
+def test_uncertainty_of_a_deformation(scans: Path, tmp_path: Path) -> None:
+    """A map on the planning CT's voxels, more certain in the patient than in the air beside him."""
+    planning = read_image(scans / "4dct" / "0").hu
+    command = ["register", str(scans / "4dct" / "0"), str(scans / "4dct" / "60"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*command, "--mode", "deformable", "--uncertainty", "--json"])
+    assert result.exit_code in (0, 4), (result.stderr, result.exception)
+    found = read_volume(Path(json.loads(result.stdout)["outputs"]["uncertainty"]))
+    assert found.grid.matches(planning.grid)
+    inside, beside = planning.array > -300, planning.array < -980
+    assert 0.0 < np.median(found.array[inside]) < np.median(found.array[beside])
+    refused = CliRunner().invoke(app, [*command[:3], "--out", str(tmp_path / "other"), "--uncertainty"])
+    assert refused.exit_code == 2
