@@ -8,24 +8,20 @@ streaks and an offset of HU, a set-up error, and a baseline shift of the tumour.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy import ndimage
 
+from benchmarks.output import add_output_options, answered
+from benchmarks.simulated_day import carried
 from imrt_core.patient import DisplacementField, RigidTransform, Structure, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from imrt_core.phantom import DigitalPatient, build_patient
-from imrt_core.phantom._inverse import planning_index_of_day
 from imrt_core.phantom.canvas import scanned
 from imrt_core.phantom.deformation import OrganChange, deformation_of_day
 from imrt_core.phantom.imaging import Imager, degraded
@@ -58,19 +54,13 @@ def breath(patient: DigitalPatient, share: float, shift_mm: tuple[float, float, 
             OrganChange(name, scale=(1.0, 1.0, 1.0 - share * BASE_MM / height), anchor=(0.5, 0.5, 1.0), reach_mm=25.0)
         )
     field = deformation_of_day(sources, structures=structures, bone=patient.bone, grid=grid)
-    return Breath(_seen(patient.tissue_hu, field, RigidTransform.identity()), field)
+    return Breath(_seen(patient.tissue_hu, field), field)
 
 
-def _seen(tissue_hu: Volume, field: DisplacementField, pose: RigidTransform) -> Volume:
-    index = planning_index_of_day(tissue_hu.grid, moving_from_fixed=pose, deformation=field)
-    values = ndimage.map_coordinates(tissue_hu.array.astype(np.float32), index, order=3, mode="constant", cval=-1000.0)
-    return tissue_hu.with_array(np.clip(values, -1000, 3071).astype(np.float32))
-
-
-def _carried(mask: Volume, field: DisplacementField) -> NDArray[np.bool_]:
-    """Return where a mask of the reference phase is in another phase."""
-    index = planning_index_of_day(mask.grid, moving_from_fixed=RigidTransform.identity(), deformation=field)
-    return np.asarray(ndimage.map_coordinates(mask.array, index, order=1) > 0.5)
+def _seen(tissue_hu: Volume, field: DisplacementField, pose: RigidTransform | None = None) -> Volume:
+    grid = tissue_hu.grid
+    seen = carried(tissue_hu, grid, deformation=field, moving_from_fixed=pose, order=3, outside=-1000.0)
+    return seen.with_array(np.clip(seen.array, -1000, 3071))
 
 
 def _mean_displacement(field: DisplacementField, mask: Volume) -> NDArray[np.float64]:
@@ -92,7 +82,7 @@ def run_patient(seed: int) -> dict[str, Any]:
     truth = np.array([_mean_displacement(b.field, mask) for b in breaths])
     places = np.array(found.structures[0].displacement_mm)
     itv = mask_from_structure(internal_target_volume(gtv, found, like=phases[0]), phases[0].grid).array > 0.5
-    true_itv = np.logical_or.reduce([_carried(mask, b.field) for b in breaths])
+    true_itv = np.logical_or.reduce([carried(mask, mask.grid, deformation=b.field).array > 0.5 for b in breaths])
     away = np.linalg.norm(truth - truth.mean(axis=0), axis=1)
     return {
         "patient": f"digital lung {seed}",
@@ -117,9 +107,7 @@ def _day(
     rng = np.random.default_rng([seed, 11])
     turn, move = rng.uniform(-2.0, 2.0, 3), rng.uniform(-10.0, 10.0, 3)
     centre = np.asarray(patient.isocentre_lps)
-    turned = RigidTransform.from_parameters(translation_mm=(0.0, 0.0, 0.0), rotation_deg=tuple(turn))
-    offset = centre + move - turned.apply(centre)
-    pose = RigidTransform.from_parameters(translation_mm=tuple(offset), rotation_deg=tuple(turn))
+    pose = RigidTransform.from_parameters(translation_mm=move, rotation_deg=turn, centre_lps=centre)
     breaths = [breath(patient, share, BASELINE_MM) for share in SHARES]
     seen = [_seen(patient.tissue_hu, b.field, pose) for b in breaths]
     blurred = seen[0].with_array(np.asarray(np.mean([s.array for s in seen], axis=0, dtype=np.float32)))
@@ -148,17 +136,11 @@ def main() -> None:
     """Run the patients and print or save the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.breathing", description=__doc__)
     parser.add_argument("--patients", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--save", type=Path, help="also write the JSON object here")
+    add_output_options(parser)
     options = parser.parse_args()
     compile_kernels()
     cases = [run_patient(seed) for seed in range(options.patients)]
-    answer = {"schema_version": 1, "cases": cases, "load_average": round(os.getloadavg()[0], 1)}
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps(answer, indent=1) + "\n")
-    if options.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
+    if answered(cases, options):
         return
     table = Table(title="Breathing: errors against the field that made the phases")
     for heading in (

@@ -10,11 +10,7 @@ true error over it. Seed 0 was in view when the one factor was chosen, the other
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import ndimage, stats
 
+from benchmarks.output import add_output_options, answered
 from imrt_core.patient import DisplacementField, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from imrt_core.phantom import build_patient
@@ -145,22 +142,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.deformable_uncertainty", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--samples", type=int, default=12)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--save", type=Path, help="also write the JSON object here")
+    add_output_options(parser)
     options = parser.parse_args()
     compile_kernels()
     cases = [run_case(site, seed, options.samples) for seed in options.seeds for site in SITES]
-    answer = {
-        "schema_version": 1,
-        "samples": options.samples,
-        "cases": cases,
-        "load_average": round(os.getloadavg()[0], 1),
-    }
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps(answer, indent=1) + "\n")
-    if options.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
+    if answered(cases, options, samples=options.samples):
         return
     table = Table(title="Deformable match: stated and true errors, mm")
     for heading in (

@@ -8,18 +8,15 @@ and on what each method makes of the image; the difference in the targets' D95 i
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from scipy import ndimage
 
+from benchmarks.output import add_output_options, answered
+from benchmarks.simulated_day import carried
 from imrt_core.density import density_of
 from imrt_core.dose import plan_dose
 from imrt_core.geometry import BeamGeometry
@@ -27,7 +24,6 @@ from imrt_core.machine import load_machine
 from imrt_core.patient import Beam, ControlPoint, Plan, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from imrt_core.phantom import DigitalPatient, build_patient
-from imrt_core.phantom._inverse import planning_index_of_day
 from imrt_core.phantom.simulate import SimulatedFraction, simulate_fraction
 from registration import DensityMethod, hu_of_day, register_deformable, register_rigid, warp_structures
 from registration.precompile import compile_kernels
@@ -45,10 +41,8 @@ def true_hu(patient: DigitalPatient, day: SimulatedFraction, like: Volume) -> Vo
     points = field.grid.voxel_centres_lps()
     local = day.moving_from_fixed.inverse().apply(points + field.vectors_mm) - points
     deformation = type(field)(local.astype(np.float32), field.grid)
-    index = planning_index_of_day(like.grid, moving_from_fixed=day.moving_from_fixed, deformation=deformation)
-    tissue = patient.tissue_hu
-    values = ndimage.map_coordinates(tissue.array.astype(np.float32), index, order=1, mode="constant", cval=np.nan)
-    return like.with_array(values.astype(np.float32))
+    pose, tissue = day.moving_from_fixed, patient.tissue_hu
+    return carried(tissue, like.grid, deformation=deformation, moving_from_fixed=pose, outside=np.nan)
 
 
 def beams(patient: DigitalPatient, day: SimulatedFraction, target: Volume) -> Plan:
@@ -123,17 +117,11 @@ def main() -> None:
     """Run the patients and print or save the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.density", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument("--save", type=Path, help="also write the JSON object here")
+    add_output_options(parser)
     options = parser.parse_args()
     compile_kernels()
     cases = [run_site(site, seed) for site in SITES for seed in range(options.seeds)]
-    answer = {"schema_version": 1, "cases": cases, "load_average": round(os.getloadavg()[0], 1)}
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        options.save.write_text(json.dumps(answer, indent=1) + "\n")
-    if options.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
+    if answered(cases, options):
         return
     table = Table(title="Density of the day against simulated truth")
     for heading in ("patient", "method", "mean (HU)", "mean absolute (HU)", "target D95 (% of prescription)"):

@@ -14,6 +14,7 @@ from .header import Header
 from .opening import tolerant_values
 from .series import scan_strictly
 from .uids import CT_IMAGE
+from .values import integer
 
 #: "50%", "T=50.0 %", "20 % In", "80% Ex": a phase of time, or with In and Ex of amplitude.
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d+)?)\s*%\s*(in|ex)?", re.IGNORECASE)
@@ -134,15 +135,11 @@ def _place(header: Header) -> tuple[float, bool] | None:
         if direction == "ex":
             return (100.0 - number) / 2, True
         return ((50.0 + number / 2) % 100.0, True) if direction == "in" else (number, False)
-    position = _whole(header.text("TemporalPositionIdentifier"))
-    count = _whole(header.text("NumberOfTemporalPositions"))
+    position = integer(header.dataset, "TemporalPositionIdentifier", header.path)
+    count = integer(header.dataset, "NumberOfTemporalPositions", header.path)
     if position is None or count is None or not 1 <= position <= count or count < 2:
         return None
     return 100.0 * (position - 1) / count, False
-
-
-def _whole(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
 
 
 def _named(series: dict[str, list[Header]], places: dict[str, tuple[float, bool]]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +14,7 @@ from rich.console import RenderableType
 from rich.progress import Progress
 from rich.table import Table
 
-from imrt_core.dicom import BreathingPhases, read_image, read_phases, read_structures, write_image, write_structures
+from imrt_core.dicom import BreathingPhases, read_phases, read_structures, write_image, write_structures
 from imrt_core.dicom.series import find_series
 from imrt_core.patient import InputRefusedError, PatientImage, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure, structure_volume_cc
@@ -28,6 +27,7 @@ from registration import (
     warp_structures,
 )
 
+from ..images import is_image_file, load_image
 from ..motion_figure import write_motion_figure
 from .output import Answer, ForceOption, JsonOption, Part, answering, console, refuse_existing
 
@@ -119,7 +119,10 @@ def motion(
     target: Annotated[list[str], typer.Option("--target", help="Structure to follow; may be repeated.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for ITV, mid-ventilation and mean CT, and the figure.")],
     day: Annotated[
-        Path | None, typer.Option("--day", help="4D-CBCT of the day, or one free-breathing CBCT, to match.")
+        Path | None,
+        typer.Option(
+            "--day", help="4D-CBCT of the day (folder), or one free-breathing CBCT (DICOM, .mha, .nii, .nii.gz, .nrrd)."
+        ),
     ] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -129,6 +132,8 @@ def motion(
     refuse_existing(out, force=force)
     phases = read_phases(scans)
     drawn = read_structures(structures)
+    # all that can be refused is read before minutes of matching
+    images_of_day = None if day is None else _images_of_day(day)
     reference = _reference(phases, drawn, structures)
     volumes = [phase.image.hu for phase in phases.phases]
     with Progress(console=console, transient=True) as bar:
@@ -155,7 +160,7 @@ def motion(
         )
         for moved, itv in zip(found.structures, itvs, strict=True)
     )
-    today = None if day is None else _day(image, drawn, target[0], found, day)
+    today = None if images_of_day is None else _day(image, drawn, target[0], found, images_of_day)
     return MotionAnswer(
         reference_percent=phases.phases[reference].percent,
         mid_ventilation_percent=phases.phases[found.mid_ventilation].percent,
@@ -217,11 +222,14 @@ def _write(
     return written
 
 
-def _day(image: PatientImage, drawn: StructureSet, name: str, found: RespiratoryMotion, folder: Path) -> DayFigures:
-    series = [s for s in find_series(folder) if s.modality == "CT"]
-    day: Sequence[Volume] = (
-        [read_image(folder).hu] if len(series) == 1 else [phase.image.hu for phase in read_phases(folder).phases]
-    )
+def _images_of_day(where: Path) -> list[Volume]:
+    several = not is_image_file(where) and sum(s.modality == "CT" for s in find_series(where)) > 1
+    return [phase.image.hu for phase in read_phases(where).phases] if several else [load_image(where).volume]
+
+
+def _day(
+    image: PatientImage, drawn: StructureSet, name: str, found: RespiratoryMotion, day: list[Volume]
+) -> DayFigures:
     with console.status("matching the day"):
         match = match_breathing(
             image.hu,

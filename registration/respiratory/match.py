@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from imrt_core.patient import RegistrationError, Volume
 
@@ -19,7 +19,7 @@ from ..calibration import without_shading
 from ..preprocess import PreparedImage
 from ..rigid import RigidMatch, TargetMatch, register_rigid
 from ..rigid.target import match_target
-from .motion import Triple
+from .motion import Triple, triple
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,14 +103,9 @@ def match_breathing(
     return BreathingMatch(
         bones=bones,
         phases=tuple(found),
-        mean_mm=_triple(mean),
-        amplitude_mm=_triple(np.ptp(places, axis=0)),
-        baseline_shift_mm=_triple(mean - planned.mean(axis=0)),
+        mean_mm=triple(mean),
+        amplitude_mm=triple(np.ptp(places, axis=0)),
+        baseline_shift_mm=triple(mean - planned.mean(axis=0)),
         passed=bones.quality.passed and all(match.passed for match in found),
         reasons=reasons,
     )
-
-
-def _triple(values: NDArray[np.float64]) -> Triple:
-    x, y, z = (float(v) for v in values)
-    return x, y, z

@@ -205,12 +205,13 @@ def _motion(
     places = np.array([np.average(t.apply(points) - points, axis=0, weights=fraction) for t in there])
     return StructureMotion(
         name=structure.name,
-        displacement_mm=tuple(_triple(place) for place in places),
-        mean_mm=_triple(share @ places),
-        amplitude_mm=_triple(np.ptp(places, axis=0)),
+        displacement_mm=tuple(triple(place) for place in places),
+        mean_mm=triple(share @ places),
+        amplitude_mm=triple(np.ptp(places, axis=0)),
     )
 
 
-def _triple(values: NDArray[np.float64]) -> Triple:
+def triple(values: NDArray[np.float64]) -> Triple:
+    """Return three numbers as a tuple."""
     x, y, z = (float(v) for v in values)
     return x, y, z
