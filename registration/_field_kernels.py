@@ -1,4 +1,4 @@
-"""Compiled loops over grids: sampling, inversion and composition. Naive twins are in ``tests/naive_registration.py``.
+"""Compiled loops over grids: inversion, composition and Jacobian. Naive twins are in ``tests/naive_registration.py``.
 
 One thread writes one plane of the output: results do not depend on the thread count.
 """
@@ -15,102 +15,6 @@ from numpy.typing import NDArray
 from imrt_core._numba import kernel
 
 Array = NDArray[Any]
-
-
-@kernel(parallel=True)
-def _pull(
-    source: Array,
-    index_from_like: Array,
-    spacing_matrix: Array,
-    vectors: Array,
-    displaced: bool,
-    nearest: bool,
-    outside: float,
-    out: Array,
-) -> None:
-    nz, ny, nx = source.shape
-    mz, my, mx = out.shape
-    for k in numba.prange(mz):
-        a = np.empty(3)
-        for j in range(my):
-            for i in range(mx):
-                for axis in range(3):
-                    a[axis] = (
-                        index_from_like[axis, 0] * i
-                        + index_from_like[axis, 1] * j
-                        + index_from_like[axis, 2] * k
-                        + index_from_like[axis, 3]
-                    )
-                    if displaced:
-                        a[axis] += (
-                            spacing_matrix[axis, 0] * vectors[k, j, i, 0]
-                            + spacing_matrix[axis, 1] * vectors[k, j, i, 1]
-                            + spacing_matrix[axis, 2] * vectors[k, j, i, 2]
-                        )
-                x, y, z = a[0], a[1], a[2]
-                if not (
-                    -0.5 - 1e-6 <= x <= nx - 0.5 + 1e-6
-                    and -0.5 - 1e-6 <= y <= ny - 0.5 + 1e-6
-                    and -0.5 - 1e-6 <= z <= nz - 0.5 + 1e-6
-                ):
-                    out[k, j, i] = outside
-                    continue
-                x = min(max(x, 0.0), nx - 1.0)
-                y = min(max(y, 0.0), ny - 1.0)
-                z = min(max(z, 0.0), nz - 1.0)
-                if nearest:
-                    out[k, j, i] = source[floor(z + 0.5), floor(y + 0.5), floor(x + 0.5)]
-                    continue
-                i0 = min(floor(x), max(nx - 2, 0))
-                j0 = min(floor(y), max(ny - 2, 0))
-                k0 = min(floor(z), max(nz - 2, 0))
-                i1, j1, k1 = min(i0 + 1, nx - 1), min(j0 + 1, ny - 1), min(k0 + 1, nz - 1)
-                fx, fy, fz = x - i0, y - j0, z - k0
-                low = (source[k0, j0, i0] * (1 - fx) + source[k0, j0, i1] * fx) * (1 - fy) + (
-                    source[k0, j1, i0] * (1 - fx) + source[k0, j1, i1] * fx
-                ) * fy
-                high = (source[k1, j0, i0] * (1 - fx) + source[k1, j0, i1] * fx) * (1 - fy) + (
-                    source[k1, j1, i0] * (1 - fx) + source[k1, j1, i1] * fx
-                ) * fy
-                out[k, j, i] = low * (1 - fz) + high * fz
-
-
-def pull(
-    source: Array,
-    index_from_lps: Array,
-    lps_from_like: Array,
-    like_shape: tuple[int, int, int],
-    *,
-    vectors_mm: Array | None,
-    nearest: bool,
-    outside: float,
-) -> NDArray[Any]:
-    """Sample ``source`` at the voxels of another grid, displaced by vectors.
-
-    Parameters
-    ----------
-    source : ndarray, shape (nz, ny, nx)
-        Values; the dtype is kept for ``nearest``, float32 otherwise.
-    index_from_lps, lps_from_like : ndarray, 4×4
-        Index of the source from LPS, LPS from index of the output.
-    like_shape : tuple of int
-        Shape of the output.
-    vectors_mm : ndarray, shape (*like_shape, 3), or None
-        Displacements added to the output's points, LPS mm.
-    nearest : bool
-        Nearest neighbour instead of trilinear.
-    outside : float
-        Beyond the voxels' extent; within the outer half voxel the edge value holds.
-    """
-    dtype = source.dtype if nearest else np.float32
-    values = np.ascontiguousarray(source, dtype=dtype)
-    out = np.empty(like_shape, dtype=dtype)
-    displaced = vectors_mm is not None
-    vectors = np.ascontiguousarray(vectors_mm if displaced else np.zeros((1, 1, 1, 3)), dtype=np.float32)
-    matrix = np.ascontiguousarray((index_from_lps @ lps_from_like)[:3], dtype=np.float64)
-    linear = np.ascontiguousarray(index_from_lps[:3, :3], dtype=np.float64)
-    _pull(values, matrix, linear, vectors, displaced, nearest, outside, out)
-    return out
 
 
 @kernel()
@@ -275,6 +179,49 @@ def compose(
         np.ascontiguousarray(index_from_lps @ lps_from_out, dtype=np.float64),
         np.ascontiguousarray(lps_from_out, dtype=np.float64),
         np.ascontiguousarray(rigid, dtype=np.float64),
+        out,
+    )
+    return out
+
+
+@kernel(parallel=True)
+def _jacobian(vectors: Array, per_index: Array, out: Array) -> None:
+    nz, ny, nx = out.shape
+    for k in numba.prange(nz):
+        m = np.empty((3, 3))
+        k0, k1 = max(k - 1, 0), min(k + 1, nz - 1)
+        for j in range(ny):
+            j0, j1 = max(j - 1, 0), min(j + 1, ny - 1)
+            for i in range(nx):
+                i0, i1 = max(i - 1, 0), min(i + 1, nx - 1)
+                for c in range(3):
+                    di = (vectors[k, j, i1, c] - vectors[k, j, i0, c]) / max(i1 - i0, 1)
+                    dj = (vectors[k, j1, i, c] - vectors[k, j0, i, c]) / max(j1 - j0, 1)
+                    dk = (vectors[k1, j, i, c] - vectors[k0, j, i, c]) / max(k1 - k0, 1)
+                    for d in range(3):
+                        m[c, d] = di * per_index[0, d] + dj * per_index[1, d] + dk * per_index[2, d]
+                    m[c, c] += 1.0
+                out[k, j, i] = (
+                    m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
+                    - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
+                    + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
+                )
+
+
+def jacobian_determinant(vectors_mm: Array, index_from_lps: Array) -> NDArray[np.float32]:
+    """Return det d(p + u)/dp by central differences, one-sided at the borders, 0 along an axis of one voxel.
+
+    Parameters
+    ----------
+    vectors_mm : ndarray, shape (nz, ny, nx, 3)
+        u, LPS mm.
+    index_from_lps : ndarray, 4×4
+        Of u's grid: row a holds the change of index a (i, j, k) per mm along x, y, z.
+    """
+    out = np.empty(vectors_mm.shape[:3], dtype=np.float32)
+    _jacobian(
+        np.ascontiguousarray(vectors_mm, dtype=np.float32),
+        np.ascontiguousarray(index_from_lps[:3, :3], dtype=np.float64),
         out,
     )
     return out

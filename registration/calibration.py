@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from imrt_core.patient import Grid, RigidTransform, Volume
 
-from ._field_kernels import pull
-from .preprocess import Mask, PreparedImage, reduced, smoothed
+from ._pull_kernels import pull
+from .preprocess import Mask, PreparedImage, pulled, reduced, smoothed
 
 #: Shading is smooth on this scale; organs that moved are smaller or are left out as outliers.
 SHADING_SIGMA_MM = 25.0
@@ -40,7 +40,7 @@ class HuCalibration:
 
     def apply(self, day_hu: Volume) -> Volume:
         """Return an image of the day on the reference's HU scale; the shading holds its edge value beyond its grid."""
-        shading = _held(self.shading_hu, day_hu.grid)
+        shading = pulled(self.shading_hu, day_hu.grid, outside=None)
         return day_hu.with_array(((day_hu.array - shading) / self.scale).astype(np.float32))
 
 
@@ -102,18 +102,3 @@ def _rigidly(volume: Volume, volume_from_like: RigidTransform, like: Grid, outsi
         outside=outside,
     )
     return Volume(array, like)
-
-
-def _held(volume: Volume, grid: Grid) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Sample a coarse volume on a grid of the same axes, its edge values held beyond it."""
-    affine = volume.grid.index_from_lps @ grid.lps_from_index
-    return np.asarray(
-        ndimage.affine_transform(
-            volume.array.astype(np.float32),
-            affine[:3, :3][::-1, ::-1],
-            offset=affine[:3, 3][::-1],
-            output_shape=grid.shape,
-            order=1,
-            mode="nearest",
-        )
-    )

@@ -13,7 +13,7 @@ from imrt_core.patient import GeometryError, Grid, RegistrationError, RigidTrans
 from .calibration import calibrate
 from .deformable import DeformableMatch
 from .density_methods import DensityMethod, bulk_hu
-from .preprocess import BODY_HU, Mask, body_mask, field_of_view, smoothed
+from .preprocess import BODY_HU, Mask, body_mask, field_of_view, filled_planes, smoothed
 from .warp import warp
 
 #: HU of fat and muscle in a CT; contrast medium and bone lie above.
@@ -209,7 +209,7 @@ def _rim(mask: Mask) -> Mask:
 
 
 def _filled(body: Mask) -> Mask:
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in body])
+    return filled_planes(body)
 
 
 def _pockets(mask: Mask, grid: Grid) -> Mask:

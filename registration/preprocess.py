@@ -11,12 +11,17 @@ from scipy import ndimage
 
 from imrt_core.patient import Grid, RegistrationError, Volume
 
+from ._filter_kernels import distance_within, gaussian
+from ._pull_kernels import pull
+
 Mask = NDArray[np.bool_]
 
 #: Patient against air. Half-way between air and soft tissue, so an HU error of ±200 of a CBCT does not matter.
 BODY_HU = -400.0
 #: Bone against soft tissue and contrast medium.
 BONE_HU = 180.0
+#: Distances to a region end here: every margin is narrower by more than a voxel.
+REACH_MM = 16.0
 
 
 #: Resolution that matches work at; finer voxels are averaged down to it.
@@ -125,7 +130,19 @@ def body_mask(hu: Volume, *, threshold_hu: float = BODY_HU) -> Mask:
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     largest = labels == int(np.argmax(sizes))
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in largest])
+    return filled_planes(largest)
+
+
+def filled_planes(mask: Mask) -> Mask:
+    """Return a mask with the holes of every plane filled: what does not reach the plane's edge is inside."""
+    in_plane = np.zeros((3, 3, 3), dtype=int)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    labels, count = ndimage.label(~mask, structure=in_plane)
+    inside = np.ones(count + 1, dtype=bool)
+    for edge in (labels[:, 0], labels[:, -1], labels[:, :, 0], labels[:, :, -1]):
+        inside[edge] = False
+    inside[0] = True  # the mask itself
+    return np.asarray(inside[labels])
 
 
 def bone_region(hu: Volume, body: Mask, *, threshold_hu: float = BONE_HU) -> Mask:
@@ -134,17 +151,18 @@ def bone_region(hu: Volume, body: Mask, *, threshold_hu: float = BONE_HU) -> Mas
     labels, count = ndimage.label(bone, structure=np.ones((3, 3, 3)))
     if count == 0:
         return bone
-    keep = np.bincount(labels.ravel()) * hu.grid.voxel_volume_cc >= 0.3
-    keep[0] = False
-    return np.asarray(keep[labels])
+    # Few voxels are bone: looked up one by one.
+    places = np.flatnonzero(bone)
+    of_place = labels.ravel()[places]
+    keep = np.bincount(of_place) * hu.grid.voxel_volume_cc >= 0.3
+    bone.ravel()[places] = keep[of_place]
+    return bone
 
 
 def distance_to(mask: Mask, grid: Grid) -> Volume:
-    """Return the distance in mm of every voxel centre to the nearest voxel of a mask, 0 inside it."""
-    if not mask.any():
-        return Volume(np.full(grid.shape, np.inf, dtype=np.float32), grid)
-    distance = ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm[::-1])
-    return Volume(distance.astype(np.float32), grid)
+    """Return the distance in mm of every voxel centre to the nearest voxel of a mask, 0 inside it, at most 16 mm."""
+    sx, sy, sz = grid.spacing_mm
+    return Volume(distance_within(mask, (sz, sy, sx), REACH_MM), grid)
 
 
 def reduced(volume: Volume, spacing_mm: float) -> Volume:
@@ -192,7 +210,24 @@ def smoothed(volume: Volume, sigma_mm: float) -> Volume:
     if sigma_mm <= 0:
         return volume.with_array(array)
     sigma = [sigma_mm / s for s in volume.grid.spacing_mm[::-1]]
-    return volume.with_array(ndimage.gaussian_filter(array, sigma, mode="nearest", truncate=3.0))
+    return volume.with_array(gaussian(array, (sigma[0], sigma[1], sigma[2])))
+
+
+def pulled(volume: Volume, grid: Grid, *, outside: float | None) -> NDArray[np.float32]:
+    """Return trilinear values on another grid of the same frame; without ``outside`` the edge value holds there."""
+    if volume.grid.matches(grid, tolerance_mm=1e-6):
+        return volume.array.astype(np.float32, copy=False)
+    return np.asarray(
+        pull(
+            volume.array,
+            volume.grid.index_from_lps,
+            grid.lps_from_index,
+            grid.shape,
+            vectors_mm=None,
+            nearest=False,
+            outside=outside,
+        )
+    )
 
 
 def bounding_box(mask: Mask, grid: Grid, margin_mm: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

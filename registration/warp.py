@@ -21,7 +21,7 @@ from imrt_core.patient import (
 from imrt_core.patient.contours import contours_from_mask, mask_from_structure, structure_volume_cc
 from imrt_core.patient.slabs import contour_slabs
 
-from ._field_kernels import pull
+from ._pull_kernels import pull
 from .preprocess import bounding_box
 
 #: Pixels that structures are rasterised and contoured on.

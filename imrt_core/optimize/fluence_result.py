@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,24 @@ from .objective_bound import ObjectiveBound
 
 @dataclass(frozen=True)
 class FluenceProgress:
-    """State of a running optimisation, for a callback."""
+    """State of a running optimisation, for a callback.
+
+    Parameters
+    ----------
+    iteration : int
+        From 1.
+    objective : float
+        Objectives, limits and smoothness.
+    worst_violation_gy : float
+        Of the hard limits.
+    course_dose_gy : callable
+        Computes the course dose of every row of the matrix; costs a matrix product.
+    """
 
     iteration: int
     objective: float
     worst_violation_gy: float
+    course_dose_gy: Callable[[], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,12 +96,27 @@ class PlanSettings:
 
 @dataclass(frozen=True)
 class PlanProgress:
-    """Where planning is: stage (as in ``stage_seconds``), correction round, iteration and objective."""
+    """Where planning is.
+
+    Parameters
+    ----------
+    stage : str
+        As in ``stage_seconds``.
+    round, iteration : int
+        Correction round, and iteration of the optimiser.
+    objective, worst_violation_gy : float
+        Of the optimiser: objective, and by how much the hard limits are broken.
+    goals_met, goals : int or None
+        How many goals the fluence meets on the optimiser's voxels, counted every tenth iteration, and of how many.
+    """
 
     stage: str
     round: int = 0
     iteration: int = 0
     objective: float = float("nan")
+    worst_violation_gy: float = 0.0
+    goals_met: int | None = None
+    goals: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .delivery import (
 from .fluence_result import FluenceResult
 from .from_goals import limits_from_goals
 from .judge import Judgement, judged_plan
+from .live_goals import LiveGoals
 from .plan_types import Conflict, FluenceOptimum, PlanResult
 from .priorities import objective_levels, optimize_by_priority
 from .refine import refined_segments
@@ -53,6 +54,12 @@ def planned_in_rounds(session: PlanningSession, watch: StageWatch, initial: NDAr
     """
     case, judge, settings = session.case, session.judge, session.settings
     limits, objectives = case.limits, case.objectives
+    watch.live = LiveGoals(
+        goals=judge.goals,
+        sets=case.voxels.sets,
+        voxel_cc=case.voxels.grid.voxel_volume_cc,
+        prescription_gy=max(dose for _, dose in judge.prescription_gy),
+    )
     aims = Aims(tuple(judge.goals), tuple(judge.prescription_gy))
     best: tuple[tuple[bool, int, float], PlanResult] | None = None
     iterations = 0

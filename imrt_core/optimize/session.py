@@ -19,9 +19,12 @@ from .case import PlanningCase
 from .delivery import PlanIdentity
 from .fluence_result import FluenceProgress
 from .judge import Judge
+from .live_goals import LiveGoals
 from .plan_types import PlanProgress, PlanSettings
 
 ProgressCallback = Callable[[PlanProgress], None]
+#: Iterations between counts of the goals met: a count costs about as much as an iteration.
+_GOALS_EVERY = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,12 +86,15 @@ class StageWatch:
         default_factory=lambda: dict.fromkeys(("influence", "optimise", "sequence", "final_dose"), 0.0)
     )
     round: int = 0
+    live: LiveGoals | None = None
+    _goals_met: int | None = field(default=None, init=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage, and tell the caller that it begins."""
         if self.progress is not None:
             self.progress(PlanProgress(name, self.round))
+        self._goals_met = None
         start = perf_counter()
         try:
             yield
@@ -97,5 +103,18 @@ class StageWatch:
 
     def iteration(self, state: FluenceProgress) -> None:
         """Tell the caller about an iteration."""
-        if self.progress is not None:
-            self.progress(PlanProgress("optimise", self.round, state.iteration, state.objective))
+        if self.progress is None:
+            return
+        if self.live is not None and state.iteration % _GOALS_EVERY == 0:
+            self._goals_met = self.live.met(state.course_dose_gy())
+        self.progress(
+            PlanProgress(
+                stage="optimise",
+                round=self.round,
+                iteration=state.iteration,
+                objective=state.objective,
+                worst_violation_gy=state.worst_violation_gy,
+                goals_met=self._goals_met,
+                goals=None if self.live is None else len(self.live.goals),
+            )
+        )

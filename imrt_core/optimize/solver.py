@@ -234,7 +234,15 @@ def _quasi_newton(
         value = float(intermediate_result.fun)
         history.append(value)
         if progress is not None:
-            progress(FluenceProgress(len(history), value, problem.latest_violation_gy))
+            x = np.asarray(intermediate_result.x, dtype=np.float64)
+            progress(
+                FluenceProgress(
+                    iteration=len(history),
+                    objective=value,
+                    worst_violation_gy=problem.latest_violation_gy,
+                    course_dose_gy=lambda: problem.dose(problem.weights_of(x)),
+                )
+            )
         done = len(history) - first
         if done > _STALL_WINDOW:
             earlier = history[-1 - _STALL_WINDOW]

@@ -99,6 +99,7 @@ def plan_of_day(
         accumulated=accumulated_dose,
         deformation=deformation,
         baseline=baseline,
+        say=context.log.info,
     )
     metadata: dict[str, Any] = {"outcome": result.outcome, "reason": result.reason}
     if result.plan is not None:

@@ -59,7 +59,7 @@ def plan_of_record(context: AssetExecutionContext, planning_data: Planning) -> O
         patient_position=record.patient_position,
         isocentre_lps=data.plan.isocentre_lps if data.plan else None,
     )
-    result = take_or_make_plan(planning_data, red, record, course.protocol(), machine)
+    result = take_or_make_plan(planning_data, red, record, course.protocol(), machine, say=context.log.info)
     return Output(
         result,
         metadata={

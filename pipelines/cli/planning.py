@@ -15,7 +15,7 @@ from imrt_core.evaluate.plan_complexity import plan_complexity
 from imrt_core.evaluate.plan_quality import plan_quality
 from imrt_core.geometry.isocentre import target_isocentre_lps
 from imrt_core.machine import load_machine
-from imrt_core.optimize import PlanProgress, PlanSettings, Technique, make_conformal_plan, make_plan
+from imrt_core.optimize import PlanSettings, Technique, make_conformal_plan, make_plan
 from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError, PlanningData
 
 from ..files import sha256_of_file, write_text
@@ -26,6 +26,7 @@ from ..stages.export import commented
 from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
 from ..stages.plans import LABEL_OF_RECORD, objectives_of
+from ..stages.progress import words_of
 from ..structure_names import match_structures, renamed, without
 from .answers import GoalAnswer
 from .mu_check import plan_part
@@ -141,7 +142,7 @@ def plan(
                 margin_mm=margin_mm,
                 label=LABEL_OF_RECORD,
                 plan_uid=uid_from(*uid_key, f"{margin_mm:g} mm"),
-                progress=lambda progress: on_stage(_words(progress)),
+                progress=lambda progress: on_stage(words_of(progress)),
             )
         else:
             result = make_plan(
@@ -160,7 +161,7 @@ def plan(
                 label=LABEL_OF_RECORD,
                 plan_uid=uid_from(*uid_key),
                 warm_start=warm,
-                progress=lambda progress: on_stage(_words(progress)),
+                progress=lambda progress: on_stage(words_of(progress)),
             )
         on_stage("independent MU check")
         check = mu_check_of(
@@ -244,12 +245,6 @@ def plan(
     )
     write_text(out / JSON_FILE, answer.model_dump_json(indent=1) + "\n")
     return answer
-
-
-def _words(progress: PlanProgress) -> str:
-    if not progress.iteration:
-        return progress.stage
-    return f"{progress.stage}, round {progress.round}, iteration {progress.iteration}, {progress.objective:.4g}"
 
 
 def add_to(app: typer.Typer) -> None:

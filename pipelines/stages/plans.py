@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -35,6 +36,7 @@ from ..protocol import Protocol
 from ..results import Baseline, DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
 from .beams import beams_for, objections_to
 from .mu_check import mu_check_of
+from .progress import told_to
 
 #: What is tried on the day. New weights for the old apertures are left out: they met the goals of no fraction yet and
 #: take 8 to 14 s, which a patient on the table should not wait for (docs/validation.md, "The demo course").
@@ -44,9 +46,15 @@ LABEL_OF_RECORD = "IGRT RESEARCH"
 
 
 def plan_of_record(
-    planning: Planning, red: Volume, course: CourseRecord, protocol: Protocol, machine: Machine
+    planning: Planning,
+    red: Volume,
+    course: CourseRecord,
+    protocol: Protocol,
+    machine: Machine,
+    *,
+    say: Callable[[str], None] | None = None,
 ) -> PlanOfRecord:
-    """Take the plan that came, or make one.
+    """Take the plan that came, or make one; ``say`` is told how far planning is, in words.
 
     Raises
     ------
@@ -89,6 +97,7 @@ def plan_of_record(
         objectives=objectives,
         label=LABEL_OF_RECORD,
         plan_uid=uid_from(course.course, course.input_sha256, course.protocol_sha256, "plan of record"),
+        progress=say and told_to(say),
     )
     return PlanOfRecord(
         plan=result.plan,
@@ -139,6 +148,7 @@ def plan_of_day(
     accumulated: Accumulation | Withheld,
     deformation: DeformableMatch | Withheld,
     baseline: Baseline,
+    say: Callable[[str], None] | None = None,
 ) -> PlanForDay:
     """Keep the plan of record, or make the plan that the decision asks for.
 
@@ -169,6 +179,8 @@ def plan_of_day(
         Brings that dose to today's anatomy.
     baseline : Baseline
         Which goals the plan of record met on the planning CT.
+    say : callable, optional
+        Told how far planning is, in words.
     """
     if not decision.plan_wanted:
         reason = (
@@ -212,6 +224,7 @@ def plan_of_day(
             # A label that cannot be mistaken for the plan of record.
             label=f"RSRCH {'REPL' if replan else 'DAY'} FX{fraction:02d}",
             plan_uid=uid_from(record.sop_instance_uid, image_uid, str(fraction), decision.decision.value),
+            progress=say and told_to(say),
         )
     except InputRefusedError as error:
         return PlanForDay("not-computed", f"no plan of day could be made: {error}")

@@ -230,43 +230,47 @@ def symmetric_product(matrix: Array, x: Array) -> NDArray[np.float64]:
 
 
 @kernel(parallel=True)
-def _jacobian(vectors: Array, per_index: Array, out: Array) -> None:
-    nz, ny, nx = out.shape
+def _compress(
+    hu: Array,
+    soft: np.float32,
+    low_share: np.float32,
+    high_share: np.float32,
+    least: np.float32,
+    most: np.float32,
+    out: Array,
+) -> None:
+    nz, ny, nx = hu.shape
     for k in numba.prange(nz):
-        m = np.empty((3, 3))
-        k0, k1 = max(k - 1, 0), min(k + 1, nz - 1)
         for j in range(ny):
-            j0, j1 = max(j - 1, 0), min(j + 1, ny - 1)
             for i in range(nx):
-                i0, i1 = max(i - 1, 0), min(i + 1, nx - 1)
-                for c in range(3):
-                    di = (vectors[k, j, i1, c] - vectors[k, j, i0, c]) / max(i1 - i0, 1)
-                    dj = (vectors[k, j1, i, c] - vectors[k, j0, i, c]) / max(j1 - j0, 1)
-                    dk = (vectors[k1, j, i, c] - vectors[k0, j, i, c]) / max(k1 - k0, 1)
-                    for d in range(3):
-                        m[c, d] = di * per_index[0, d] + dj * per_index[1, d] + dk * per_index[2, d]
-                    m[c, c] += 1.0
+                value = min(max(hu[k, j, i], least), most)
+                inner = min(max(value, -soft), soft)
                 out[k, j, i] = (
-                    m[0, 0] * (m[1, 1] * m[2, 2] - m[1, 2] * m[2, 1])
-                    - m[0, 1] * (m[1, 0] * m[2, 2] - m[1, 2] * m[2, 0])
-                    + m[0, 2] * (m[1, 0] * m[2, 1] - m[1, 1] * m[2, 0])
+                    inner
+                    + low_share * min(value - inner, np.float32(0.0))
+                    + high_share * max(value - inner, np.float32(0.0))
                 )
 
 
-def jacobian_determinant(vectors_mm: Array, index_from_lps: Array) -> NDArray[np.float32]:
-    """Return det d(p + u)/dp by central differences, one-sided at the borders, 0 along an axis of one voxel.
+def compress(
+    hu: Array, *, soft_hu: float, low_share: float, high_share: float, range_hu: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Return HU as they are within ±``soft_hu``, and with a lower slope beyond.
 
     Parameters
     ----------
-    vectors_mm : ndarray, shape (nz, ny, nx, 3)
-        u, LPS mm.
-    index_from_lps : ndarray, 4×4
-        Of u's grid: row a holds the change of index a (i, j, k) per mm along x, y, z.
+    hu : ndarray, shape (nz, ny, nx)
+        Read as float32.
+    soft_hu : float
+        Where the slope changes.
+    low_share, high_share : float
+        Slopes below and above.
+    range_hu : tuple of float
+        HU beyond are clipped.
     """
-    out = np.empty(vectors_mm.shape[:3], dtype=np.float32)
-    _jacobian(
-        np.ascontiguousarray(vectors_mm, dtype=np.float32),
-        np.ascontiguousarray(index_from_lps[:3, :3], dtype=np.float64),
-        out,
-    )
+    source = np.ascontiguousarray(hu, dtype=np.float32)
+    out = np.empty_like(source)
+    # In single precision throughout, so that eight voxels go through at once.
+    soft, low, high = np.float32(soft_hu), np.float32(low_share), np.float32(high_share)
+    _compress(source, soft, low, high, np.float32(range_hu[0]), np.float32(range_hu[1]), out)
     return out

@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from imrt_core.patient import Grid, RegistrationError, RigidTransform, Volume
 
-from .._field_kernels import pull
-from ..preprocess import Mask, PreparedImage
-from ._kernels import accumulate
+from .._pull_kernels import pull
+from ..preprocess import Mask, PreparedImage, pulled
+from ._kernels import accumulate, compress
 from .lattice import cell_mean, lattice_grid, resample_vectors, solve_step
 from .uncertainty import Quadratic
 
@@ -40,7 +40,7 @@ class Level:
     cut_hu: float
 
 
-LEVELS = (Level(6.0, 4.0, 24.0, 6, 400.0), Level(4.0, 2.5, 12.0, 5, 250.0), Level(2.5, 1.5, 8.0, 4, 150.0))
+LEVELS = (Level(6.0, 4.0, 24.0, 10, 400.0), Level(4.0, 2.5, 12.0, 8, 250.0), Level(2.5, 1.5, 8.0, 5, 150.0))
 #: Data weigh by 1/noise²: this many robust standard deviations of what differs in flat soft tissue at the finest level,
 #: because what differs there (artefact, grain) reaches over several voxels and they do not count as independent.
 NOISE_SIGMAS = 1.6
@@ -67,9 +67,7 @@ def compressed(hu: NDArray[np.float32]) -> NDArray[np.float32]:
     Skin and bone would otherwise outweigh all soft tissue. Chosen by measurement on simulated head and neck, pelvis
     and lung fractions.
     """
-    low, high = np.minimum(hu + 300.0, 0.0), np.maximum(hu - 300.0, 0.0)
-    values = np.clip(hu, -300.0, 300.0) + 0.6 * np.maximum(low, -700.0) + 0.25 * np.minimum(high, 1200.0)
-    return np.asarray(values, dtype=np.float32)
+    return compress(hu, soft_hu=300.0, low_share=0.6, high_share=0.25, range_hu=(-1000.0, 1500.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +95,7 @@ class _Stage:
         if not grid.is_axis_aligned:
             gradient = gradient @ np.asarray(grid.direction, dtype=np.float32).T
         # The skin and what lies before it: a band of two voxels about the body.
-        patient = body.resampled_to(grid).array > 0.5
+        patient = pulled(body, grid, outside=0.0) > 0.5
         reach = [2 * int(2.0 * level.voxel_mm / step) + 1 for step in grid.spacing_mm[::-1]]
         near = ndimage.maximum_filter(patient.astype(np.uint8), size=reach) > 0
         return cls(
@@ -203,7 +201,7 @@ def displacement_lattice(
                 found=f"{shared:.0f} cm³ in common",
                 expected=">= 50 cm³",
             )
-        bone = BONE_PRIOR * cell_mean(bones.resampled_to(stage.grid).array, factors, cells.shape)
+        bone = BONE_PRIOR * cell_mean(pulled(bones, stage.grid, outside=0.0), factors, cells.shape)
         rest = np.where(visible > 0.5, SEEN_PRIOR, UNSEEN_PRIOR)
         squared = stage.squared_slope
         weight = stage.inside * squared / (squared + np.float32((GRADIENT_PER_MM * noise) ** 2))

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from imrt_core.patient import DisplacementField, Grid, Volume
 
-from ._kernels import jacobian_determinant, negative_laplacian, symmetric_product
+from .._field_kernels import jacobian_determinant
+from ._kernels import negative_laplacian, symmetric_product
 
 Vectors = NDArray[np.float64]
 Real = TypeVar("Real", np.float32, np.float64)

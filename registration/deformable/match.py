@@ -23,7 +23,7 @@ import numpy as np
 
 from imrt_core.patient import DisplacementField, Grid, RegistrationError, RigidTransform, Volume
 
-from .._field_kernels import pull
+from .._pull_kernels import pull
 from ..calibration import without_shading
 from ..fields import composed, inverse_consistency, inverted, jacobian_figures, unfolded
 from ..preprocess import Mask, PreparedImage, body_mask, bone_region, smoothed

@@ -126,7 +126,7 @@ def look_up(
     Parameters
     ----------
     coefficients : ndarray, shape (nz, ny, nx)
-        Of ``scipy.ndimage.spline_filter(..., order=3, mode="mirror")``.
+        Of :func:`registration._filter_kernels.spline_coefficients`.
     seen : ndarray, shape (nz, ny, nx)
         Non-zero where the image may be used; judged at the nearest voxel.
     points_lps : ndarray, shape (n, 3)

@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from imrt_core.patient import RigidTransform
 
 from ._kernels import look_up
-from .refine import Fit, Level, refine
+from .refine import Fit, refine, without_each
+from .samples import Level
 
 #: A block with fewer points has no say of its own.
 _MIN_BLOCK_POINTS = 300
@@ -52,14 +53,13 @@ def block_figures(level: Level, fit: Fit, centre_lps: NDArray[np.float64]) -> Bl
     """
     _, seen = sampled(level, fit.moving_from_fixed)
     blocks = _blocks(level.points_lps, seen)
-    shifts, left_out = [], []
+    shifts = []
     for block in blocks:
         own = refine(level.subset(block), fit.moving_from_fixed, iterations=12, translation_only=True)
         shifts.append(difference(own.moving_from_fixed, fit.moving_from_fixed, level.points_lps[block].mean(axis=0))[0])
-        rest = refine(level.subset(seen & ~block), fit.moving_from_fixed, iterations=6, tolerance_mm=0.02)
-        left_out.append(difference(rest.moving_from_fixed, fit.moving_from_fixed, centre_lps))
     if len(blocks) < 3:
         return BlockFigures(np.inf, np.inf, np.inf, np.inf)
+    left_out = [difference(rest, fit.moving_from_fixed, centre_lps) for rest in without_each(level, fit, blocks)]
     n = len(blocks)
     # Jackknife: sqrt((n − 1)/n · Σ d²), about the full match instead of the mean of the replicates.
     error = np.sqrt((n - 1) / n * np.sum(np.square(left_out), axis=0))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from imrt_core.patient import Grid, RegistrationError, Volume
+from imrt_core.patient import RegistrationError, Volume
 
-from .._field_kernels import pull
-from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, reduced
-from .refine import Fit, FixedSamples, Level, draw_samples, make_level
+from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, pulled, reduced
+from .refine import Fit
+from .samples import FixedSamples, Level, draw_samples, make_level
 
 #: Voxel and Gaussian sigma, in mm, of the body match, the bone match and the last refinement.
 BODY_RESOLUTION, MID_RESOLUTION, FINE_RESOLUTION = (5.0, 4.0), (3.0, 2.5), (2.0, 1.0)
@@ -138,18 +137,3 @@ def calibrated(day: PreparedImage, fit: Fit) -> PreparedImage:
     corrected = (day.hu.array - offset) * np.float32(1.0 / np.clip(fit.scale, 1 / 1.5, 1.5))
     corrected[~day.seen] = -1000.0
     return PreparedImage(day.hu.with_array(corrected), day.seen)
-
-
-def pulled(volume: Volume, grid: Grid, *, outside: float) -> NDArray[np.float32]:
-    """Return trilinear values on another grid of the same frame."""
-    return np.asarray(
-        pull(
-            volume.array,
-            volume.grid.index_from_lps,
-            grid.lps_from_index,
-            grid.shape,
-            vectors_mm=None,
-            nearest=False,
-            outside=outside,
-        )
-    )

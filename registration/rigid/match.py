@@ -25,7 +25,8 @@ from .levels import (
     region_samples,
     rigid_region,
 )
-from .refine import Fit, FixedSamples, Level, refine
+from .refine import Fit, refine
+from .samples import FixedSamples, Level
 from .search import candidates, rotations_to_try
 from .target import TargetMatch, match_target
 

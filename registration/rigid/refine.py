@@ -13,17 +13,17 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from imrt_core.patient import Grid, RigidTransform, Volume
+from imrt_core.patient import RigidTransform
 
-from ..preprocess import Mask
 from ._kernels import SHADING_TERMS, look_up, normal_equations, subtract_model
+from .samples import Level
 
 #: Lengths of the equations are in units of 100 mm, intensities in units of 100 HU, so that all unknowns are near 1.
 _LENGTH = 100.0
@@ -35,35 +35,6 @@ _FLOOR_HU = 15.0
 #: Largest step of one iteration.
 _MAX_STEP_MM = 8.0
 _MAX_STEP_RAD = np.deg2rad(4.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """Samples of the fixed image and the moving image of one resolution.
-
-    Parameters
-    ----------
-    points_lps : ndarray, shape (n, 3)
-        Sampled fixed points.
-    fixed_hu : ndarray, shape (n,)
-        Windowed intensities there.
-    coefficients : ndarray, shape (nz, ny, nx)
-        Cubic B-spline coefficients of the windowed moving image.
-    seen : ndarray of uint8
-        Where the moving image may be used.
-    grid : Grid
-        Grid of the moving image.
-    """
-
-    points_lps: NDArray[np.float64]
-    fixed_hu: NDArray[np.float64]
-    coefficients: NDArray[np.float32]
-    seen: NDArray[np.uint8]
-    grid: Grid
-
-    def subset(self, keep: NDArray[np.bool_]) -> Level:
-        """Return the level with some of the fixed points."""
-        return Level(self.points_lps[keep], self.fixed_hu[keep], self.coefficients, self.seen, self.grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,46 +84,6 @@ class Fit:
         return np.asarray(_shading_basis(arms) @ self.shading)
 
 
-@dataclass(frozen=True, eq=False)
-class FixedSamples:
-    """Points of the planning CT with their intensities, and the window that both images are clipped to."""
-
-    points_lps: NDArray[np.float64]
-    fixed_hu: NDArray[np.float64]
-    window_hu: tuple[float, float]
-
-
-def draw_samples(
-    fixed: Volume, region: Mask, *, window_hu: tuple[float, float], points: int, seed: int = 0
-) -> FixedSamples:
-    """Draw voxels of a region without replacement; seeded, so that the same input gives the same sample.
-
-    Parameters
-    ----------
-    fixed : Volume
-        HU at the resolution of the level, already smoothed.
-    region : ndarray of bool
-        On the same grid.
-    window_hu : tuple of float
-        Clip for both images.
-    points : int
-        Most points to draw.
-    """
-    flat = np.flatnonzero(region)
-    if flat.size > points:
-        flat = np.sort(np.random.default_rng(seed).choice(flat, size=points, replace=False))
-    k, j, i = np.unravel_index(flat, region.shape)
-    values = np.clip(fixed.array.ravel()[flat].astype(np.float64), *window_hu)
-    return FixedSamples(fixed.grid.to_lps(np.stack([i, j, k], axis=-1)), values, window_hu)
-
-
-def make_level(samples: FixedSamples, moving: Volume, seen: Mask) -> Level:
-    """Clip the moving image (HU, smoothed) to the window of the samples and prepare its spline."""
-    clipped = np.clip(moving.array, *samples.window_hu).astype(np.float32)
-    coefficients = ndimage.spline_filter(clipped, order=3, mode="mirror", output=np.float32)
-    return Level(samples.points_lps, samples.fixed_hu, coefficients, seen.astype(np.uint8), moving.grid)
-
-
 def refine(
     level: Level,
     start: RigidTransform,
@@ -194,27 +125,97 @@ def refine(
         if intensity is None:
             intensity = _initial_intensity(sample)
         residuals, spread = _residuals(sample, intensity)
-        # Geman-McClure; wide at first, so that a displaced edge is not taken for an outlier before it can pull.
-        width = _ROBUST_SIGMAS * max(spread, _FLOOR_HU / _INTENSITY) * (3.0 if done <= 3 else 1.0)
-        weights = sample.seen / (1.0 + (residuals / width) ** 2) ** 2
+        # Wide at first, so that a displaced edge is not taken for an outlier before it can pull.
+        weights = _robust_weights(sample, residuals, spread, widened=3.0 if done <= 3 else 1.0)
         matrix, vector = normal_equations(residuals, sample.gradients, sample.arms, weights, sample.fixed)
-        step = np.zeros(len(vector))
-        damping = 1e-6 * np.trace(matrix) / len(vector) * np.eye(int(free.sum()))
-        part = matrix[np.ix_(free, free)]
-        step[free] = -np.linalg.solve(part + np.diag(1e-4 * np.diag(part)) + damping, vector[free])
+        step = _solved(matrix, vector, free)
         turn, move = step[:3], step[3:6] * _LENGTH
-        shrink = min(1.0, _MAX_STEP_RAD / max(float(np.linalg.norm(turn)), 1e-12))
-        shrink = min(shrink, _MAX_STEP_MM / max(float(np.linalg.norm(move)), 1e-12))
-        centre = transform.apply(centre_fixed)
-        matrix4 = np.eye(4)
-        matrix4[:3, :3] = Rotation.from_rotvec(turn * shrink).as_matrix()
-        matrix4[:3, 3] = centre - matrix4[:3, :3] @ centre + move * shrink
-        transform = RigidTransform.from_matrix(matrix4) @ transform
+        transform = _stepped(transform, centre_fixed, turn, move)
         intensity = intensity + step[6:]
         if np.linalg.norm(move) + radius * np.linalg.norm(turn) < tolerance_mm:
             converged = True
             break
     return _fit(level, transform, centre_fixed, intensity, done, converged)
+
+
+def without_each(level: Level, fit: Fit, blocks: Sequence[NDArray[np.bool_]]) -> list[RigidTransform]:
+    """Return the match without each of some blocks of points, by one Gauss-Newton step from the match with all.
+
+    The equations of a block are taken off the sum; from a converged match one Newton step of the robust cost (with
+    its second derivative, not the weights of reweighted least squares) is the first-order jackknife.
+
+    Parameters
+    ----------
+    level : Level
+        What was matched.
+    fit : Fit
+        Its match.
+    blocks : sequence of ndarray of bool, shape (n,)
+        Points to leave out.
+    """
+    transform, centre_fixed = fit.moving_from_fixed, level.points_lps.mean(axis=0)
+    sample = _evaluate(level, transform, centre_fixed)
+    intensity = np.concatenate([[fit.scale], fit.shading / _INTENSITY])
+    residuals, spread = _residuals(sample, intensity)
+    weights, curvature = _robust_weights(sample, residuals, spread), _robust_curvature(sample, residuals, spread)
+
+    def equations(part: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        r, g, a, f = residuals[part], sample.gradients[part], sample.arms[part], sample.fixed[part]
+        _, slope = normal_equations(r, g, a, weights[part], f)
+        return normal_equations(r, g, a, curvature[part], f)[0], slope
+
+    matrix, vector = equations(np.ones(len(weights), dtype=bool))
+    free = np.ones(len(vector), dtype=bool)
+    own = _solved(matrix, vector, free)
+    found = []
+    for block in blocks:
+        less_matrix, less_vector = equations(block)
+        # What is left of the match's own step is no effect of the block.
+        step = _solved(matrix - less_matrix, vector - less_vector, free) - own
+        found.append(_stepped(transform, centre_fixed, step[:3], step[3:6] * _LENGTH))
+    return found
+
+
+def _robust_weights(
+    sample: _Sample, residuals: NDArray[np.float64], spread: float, *, widened: float = 1.0
+) -> NDArray[np.float64]:
+    """Geman and McClure's weights of what the moving image shows."""
+    return np.asarray(sample.seen / (1.0 + (residuals / (_robust_width(spread) * widened)) ** 2) ** 2)
+
+
+def _robust_curvature(sample: _Sample, residuals: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
+    """Second derivative of Geman and McClure's cost, whose first is weight times residual."""
+    squared = (residuals / _robust_width(spread)) ** 2
+    return np.asarray(sample.seen * (1.0 - 3.0 * squared) / (1.0 + squared) ** 3)
+
+
+def _robust_width(spread: float) -> float:
+    return _ROBUST_SIGMAS * max(spread, _FLOOR_HU / _INTENSITY)
+
+
+def _solved(matrix: NDArray[np.float64], vector: NDArray[np.float64], free: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the damped Gauss-Newton step of the free unknowns, 0 elsewhere."""
+    step = np.zeros(len(vector))
+    damping = 1e-6 * np.trace(matrix) / len(vector) * np.eye(int(free.sum()))
+    part = matrix[np.ix_(free, free)]
+    step[free] = -np.linalg.solve(part + np.diag(1e-4 * np.diag(part)) + damping, vector[free])
+    return step
+
+
+def _stepped(
+    transform: RigidTransform,
+    centre_fixed: NDArray[np.float64],
+    turn: NDArray[np.float64],
+    move_mm: NDArray[np.float64],
+) -> RigidTransform:
+    """Return a match turned (rotation vector) about the moved centre and moved, both at most a step's worth."""
+    shrink = min(1.0, _MAX_STEP_RAD / max(float(np.linalg.norm(turn)), 1e-12))
+    shrink = min(shrink, _MAX_STEP_MM / max(float(np.linalg.norm(move_mm)), 1e-12))
+    centre = transform.apply(centre_fixed)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_rotvec(turn * shrink).as_matrix()
+    matrix[:3, 3] = centre - matrix[:3, :3] @ centre + move_mm * shrink
+    return RigidTransform.from_matrix(matrix) @ transform
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ from .levels import (
     level_of,
     region_samples,
 )
-from .refine import Fit, Level, refine
+from .refine import Fit, refine
+from .samples import Level
 
 #: Tissue this far around the target belongs to its match: its edges, and what moves with it.
 MARGIN_MM = 3.0

@@ -174,6 +174,7 @@ def test_progress_sees_every_iteration(c_shape: tuple[sparse.csr_array, dict[str
     result = _solve(c_shape, progress=seen.append)
     assert [p.iteration for p in seen] == list(range(1, result.iterations + 1))
     assert [p.objective for p in seen] == list(result.history)
+    np.testing.assert_allclose(seen[-1].course_dose_gy(), result.course_dose_gy, rtol=1e-5, atol=1e-5)
 
 
 def test_structures_as_rows_masks_and_weights_agree() -> None:

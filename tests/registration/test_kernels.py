@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 import numpy.testing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from imrt_core.patient import Grid, RigidTransform, Volume
-from registration._field_kernels import compose, invert, pull
-from registration.deformable._kernels import (
-    accumulate,
-    jacobian_determinant,
-    negative_laplacian,
-    symmetric_product,
-)
+from registration._field_kernels import compose, invert, jacobian_determinant
+from registration._filter_kernels import TRUNCATE, distance_within, gaussian, spline_coefficients
+from registration._pull_kernels import pull
+from registration.deformable._kernels import accumulate, compress, negative_laplacian, symmetric_product
 from registration.deformable.lattice import _spline_matrix, resample_vectors, solve_step
+from registration.preprocess import filled_planes
 from registration.rigid._kernels import look_up, normal_equations, subtract_model
 
 from .. import naive_registration as naive
@@ -26,6 +26,7 @@ from .. import naive_registration as naive
 Array = NDArray[Any]
 RNG = np.random.default_rng(7)
 TURN = RigidTransform.from_parameters(translation_mm=(2, -1, 3), rotation_deg=(8, -5, 12), centre_lps=(5, 5, 5))
+TURNED: Any = tuple(map(tuple, TURN.rotation))
 
 
 def _look_up(array: Array, index: Array, seen: Array | None = None) -> tuple[Array, ...]:
@@ -63,7 +64,7 @@ def test_cubic_spline_reaches_the_last_voxel_and_not_beyond() -> None:
 
 
 def test_points_are_mapped_and_gradients_turned() -> None:
-    grid = Grid((8, 9, 10), (2.0, 1.5, 3.0), (1.0, -2.0, 0.5), direction=tuple(map(tuple, TURN.rotation)))  # type: ignore[arg-type]
+    grid = Grid((8, 9, 10), (2.0, 1.5, 3.0), (1.0, -2.0, 0.5), direction=TURNED)
     # A linear image: its gradient in space is known, whatever the axes (away from the mirrored borders).
     array = (grid.voxel_centres_lps() @ [3.0, -2.0, 1.0]).astype(np.float32)
     coefficients = ndimage.spline_filter(array, order=3, mode="mirror")
@@ -110,7 +111,7 @@ def test_normal_equations() -> None:
 @pytest.mark.parametrize("displaced", [False, True])
 def test_pull(displaced: bool) -> None:
     source = Grid((6, 7, 8), (2.0, 1.5, 3.0), (1.0, -2.0, 0.5))
-    like = Grid((5, 6, 7), (2.5, 2.0, 2.0), (-1.0, -3.0, -1.0), direction=tuple(map(tuple, TURN.rotation)))  # type: ignore[arg-type]
+    like = Grid((5, 6, 7), (2.5, 2.0, 2.0), (-1.0, -3.0, -1.0), direction=TURNED)
     array = RNG.normal(size=source.shape).astype(np.float32)
     vectors = RNG.normal(size=(*like.shape, 3)).astype(np.float32) if displaced else None
     found = pull(
@@ -121,6 +122,69 @@ def test_pull(displaced: bool) -> None:
     assert (found == -7).any()
     points = like.voxel_centres_lps() + (0 if vectors is None else vectors)
     npt.assert_allclose(found, Volume(array, source).sample(points, outside=-7), atol=1e-5)
+
+
+@pytest.mark.parametrize("outside", [-7.0, None])
+@pytest.mark.parametrize("shape", [(6, 7, 8), (1, 5, 2), (4, 1, 1)])
+def test_pull_between_grids_with_the_same_axes(outside: float | None, shape: tuple[int, int, int]) -> None:
+    source = Grid(shape, (2.0, 1.5, 3.0), (1.0, -2.0, 0.5), direction=TURNED)
+    like = Grid((9, 11, 12), (1.7, 1.1, 2.3), (-1.0, -3.0, -1.0), direction=TURNED)
+    array = RNG.normal(size=source.shape).astype(np.float32)
+    geometry = source.index_from_lps, like.lps_from_index, like.shape
+    found = pull(array, *geometry, vectors_mm=None, nearest=False, outside=outside)
+    if outside is None:
+        index = np.clip(source.to_index(like.voxel_centres_lps()), 0, np.array(source.shape[::-1]) - 1)
+        expected = Volume(array, source).sample(source.to_lps(index))
+    else:
+        expected = naive.pull(array, *geometry, None, outside)
+        assert (found == outside).any()
+    npt.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_held_edge_is_held_for_any_axes() -> None:
+    source, like = Grid((6, 7, 8), (2.0, 1.5, 3.0)), Grid((5, 6, 7), (4, 4, 4), (-5, -5, -5), direction=TURNED)
+    array = RNG.normal(size=source.shape).astype(np.float32)
+    found = pull(
+        array, source.index_from_lps, like.lps_from_index, like.shape, vectors_mm=None, nearest=False, outside=None
+    )
+    index = np.clip(source.to_index(like.voxel_centres_lps()), 0, np.array(source.shape[::-1]) - 1)
+    npt.assert_allclose(found, Volume(array, source).sample(source.to_lps(index)), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(12, 14, 17), (1, 9, 2), (5, 1, 1), (2, 3, 40)])
+@pytest.mark.parametrize("sigma", [(0.6, 1.2, 1.0), (0.0, 3.0, 0.3)])
+def test_smoothing_is_that_of_scipy(shape: tuple[int, int, int], sigma: tuple[float, float, float]) -> None:
+    array = RNG.normal(scale=500.0, size=shape).astype(np.float32)
+    expected = ndimage.gaussian_filter(array.astype(float), sigma, mode="nearest", truncate=TRUNCATE)
+    npt.assert_allclose(gaussian(array, sigma), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(12, 14, 17), (1, 9, 2), (5, 1, 1), (2, 3, 40)])
+def test_spline_coefficients_are_those_of_scipy(shape: tuple[int, int, int]) -> None:
+    array = RNG.normal(scale=500.0, size=shape).astype(np.float32)
+    expected = ndimage.spline_filter(array.astype(float), order=3, mode="mirror")
+    npt.assert_allclose(spline_coefficients(array), expected, atol=1e-2, rtol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(1.0, 4.0), st.floats(2.0, 14.0))
+def test_distances_are_those_of_scipy_up_to_the_reach(seed: int, step: float, reach: float) -> None:
+    mask = np.random.default_rng(seed).random((7, 9, 8)) < 0.03
+    spacing = (step, 1.5, 2.5)
+    expected = ndimage.distance_transform_edt(~mask, sampling=spacing) if mask.any() else np.full(mask.shape, np.inf)
+    npt.assert_allclose(distance_within(mask, spacing, reach), np.minimum(expected, reach), rtol=1e-5)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.2, 0.8))
+def test_planes_are_filled_as_scipy_fills_them(seed: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random((3, 9, 11)) < share
+    npt.assert_array_equal(filled_planes(mask), np.stack([ndimage.binary_fill_holes(plane) for plane in mask]))
+
+
+def test_compression_has_its_slopes() -> None:
+    hu = np.linspace(-1200, 3000, 4 * 5 * 60, dtype=np.float32).reshape(4, 5, 60)
+    found = compress(hu, soft_hu=300.0, low_share=0.6, high_share=0.25, range_hu=(-1000.0, 1500.0))
+    expected = np.interp(hu, [-1000, -300, 300, 1500], [-720, -300, 300, 600])
+    npt.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_pull_nearest_keeps_labels_and_dtype() -> None:
