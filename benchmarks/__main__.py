@@ -43,6 +43,7 @@ BENCHMARKS = (
     Benchmark("registration_2d3d", ()),
     Benchmark("breathing", ()),
     Benchmark("density", ()),
+    Benchmark("propagation", ()),
     Benchmark("deformable_uncertainty", ()),
     Benchmark("tg119", ()),
     *(

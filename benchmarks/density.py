@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.output import add_output_options, answered
-from benchmarks.simulated_day import carried
+from benchmarks.simulated_day import carried, local_field
 from imrt_core.density import density_of
 from imrt_core.dose import plan_dose
 from imrt_core.geometry import BeamGeometry
@@ -37,12 +37,8 @@ MARGIN_MM = 6.0
 
 def true_hu(patient: DigitalPatient, day: SimulatedFraction, like: Volume) -> Volume:
     """Return the tissue of the day on a grid of its frame; NaN beyond the planning CT."""
-    field = day.field
-    points = field.grid.voxel_centres_lps()
-    local = day.moving_from_fixed.inverse().apply(points + field.vectors_mm) - points
-    deformation = type(field)(local.astype(np.float32), field.grid)
     pose, tissue = day.moving_from_fixed, patient.tissue_hu
-    return carried(tissue, like.grid, deformation=deformation, moving_from_fixed=pose, outside=np.nan)
+    return carried(tissue, like.grid, deformation=local_field(day), moving_from_fixed=pose, outside=np.nan)
 
 
 def beams(patient: DigitalPatient, day: SimulatedFraction, target: Volume) -> Plan:

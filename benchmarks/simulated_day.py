@@ -7,6 +7,14 @@ from scipy import ndimage
 
 from imrt_core.patient import DisplacementField, Grid, RigidTransform, Volume
 from imrt_core.phantom import planning_index_of_day
+from imrt_core.phantom.simulate import SimulatedFraction
+
+
+def local_field(day: SimulatedFraction) -> DisplacementField:
+    """Return the deformation of a day without its rigid motion, on the planning grid."""
+    points = day.field.grid.voxel_centres_lps()
+    local = day.moving_from_fixed.inverse().apply(points + day.field.vectors_mm) - points
+    return DisplacementField(local.astype(np.float32), day.field.grid)
 
 
 def carried(

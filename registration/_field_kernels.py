@@ -40,6 +40,7 @@ def _vector_at(vectors: Array, x: float, y: float, z: float, out: Array) -> None
 def _invert(
     vectors: Array,
     index_from_lps: Array,
+    fixed_from_out: Array,
     lps_from_out: Array,
     iterations: int,
     tolerance_mm: float,
@@ -54,7 +55,12 @@ def _invert(
         for j in range(my):
             for i in range(mx):
                 for a in range(3):
-                    q[a] = lps_from_out[a, 0] * i + lps_from_out[a, 1] * j + lps_from_out[a, 2] * k + lps_from_out[a, 3]
+                    q[a] = (
+                        fixed_from_out[a, 0] * i
+                        + fixed_from_out[a, 1] * j
+                        + fixed_from_out[a, 2] * k
+                        + fixed_from_out[a, 3]
+                    )
                     p[a] = q[a]
                 left = 0.0
                 for _ in range(iterations):
@@ -85,39 +91,43 @@ def _invert(
                     if left < tolerance_mm * tolerance_mm:
                         break
                 for a in range(3):
-                    out[k, j, i, a] = p[a] - q[a]
+                    out[k, j, i, a] = p[a] - (
+                        lps_from_out[a, 0] * i + lps_from_out[a, 1] * j + lps_from_out[a, 2] * k + lps_from_out[a, 3]
+                    )
                 error[k, j, i] = np.sqrt(left)
 
 
 def invert(
     vectors_mm: Array,
     index_from_lps: Array,
+    rigid: Array,
     lps_from_out: Array,
     out_shape: tuple[int, int, int],
     *,
     iterations: int = 40,
     tolerance_mm: float = 0.005,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Invert p + u(p) = q by fixed-point iteration; beyond its grid u holds its edge value.
+    """Invert p + u(p) = R q by fixed-point iteration; beyond its grid u holds its edge value.
 
     Parameters
     ----------
     vectors_mm : ndarray, shape (nz, ny, nx, 3)
         u.
-    index_from_lps, lps_from_out : ndarray, 4×4
-        Index of u's grid from LPS, LPS from index of the output.
+    index_from_lps, rigid, lps_from_out : ndarray, 4×4
+        Index of u's grid from LPS, R, LPS of q from index of the output.
     out_shape : tuple of int
         Shape of the output grid.
 
     Returns
     -------
-    p − q, shape (*out_shape, 3), and the last |q − p − u(p)| in mm.
+    p − q, shape (*out_shape, 3), and the last |R q − p − u(p)| in mm.
     """
     out = np.empty((*out_shape, 3), dtype=np.float32)
     error = np.empty(out_shape, dtype=np.float32)
     _invert(
         np.ascontiguousarray(vectors_mm, dtype=np.float32),
         np.ascontiguousarray(index_from_lps, dtype=np.float64),
+        np.ascontiguousarray(rigid @ lps_from_out, dtype=np.float64),
         np.ascontiguousarray(lps_from_out, dtype=np.float64),
         iterations,
         tolerance_mm,

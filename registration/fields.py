@@ -26,11 +26,9 @@ def composed(local: DisplacementField, moving_from_fixed: RigidTransform, grid: 
 
 def inverted(local: DisplacementField, moving_from_fixed: RigidTransform, grid: Grid) -> DisplacementField:
     """Return day → planning on a grid of the day: the inverse of :func:`composed`, by fixed-point iteration."""
-    fixed_from_moving = moving_from_fixed.inverse()
-    vectors, _ = invert(
-        local.vectors_mm, local.grid.index_from_lps, fixed_from_moving.matrix @ grid.lps_from_index, grid.shape
-    )
-    return DisplacementField(vectors + DisplacementField.from_rigid(fixed_from_moving, grid).vectors_mm, grid)
+    fixed_from_moving = moving_from_fixed.inverse().matrix
+    vectors, _ = invert(local.vectors_mm, local.grid.index_from_lps, fixed_from_moving, grid.lps_from_index, grid.shape)
+    return DisplacementField(vectors, grid)
 
 
 def jacobian_figures(field: DisplacementField, body: Volume) -> tuple[float, float, float]:

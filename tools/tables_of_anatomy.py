@@ -68,6 +68,26 @@ def density(result: dict[str, Any]) -> str:
     return rows_of(head, rows)
 
 
+def propagation(result: dict[str, Any]) -> str:
+    """Return the table of organs of the day against the true ones; what the image shows less than 99 % of is marked."""
+    rows = [
+        [
+            f"{case['patient']}, fx{case['fraction']:02d}",
+            row["organ"],
+            f"{row['true_cc']:.0f}",
+            f"{100 * row['shown']:.0f}" + (" (cut)" if row["shown"] < 0.99 else ""),
+            f"{row['dice_rigid']:.3f}",
+            f"{row['dice']:.3f}",
+            f"{row['mean_distance_mm']:.2f}",
+            f"{row['hausdorff95_mm']:.1f}",
+        ]
+        for case in result["cases"]
+        for row in case["organs"]
+    ]
+    head = ["patient", "organ", "true volume (cc)", "shown (%)", "Dice, rigid match alone", "Dice"]
+    return rows_of([*head, "mean distance (mm)", "Hausdorff 95 (mm)"], rows)
+
+
 def deformable_uncertainty(result: dict[str, Any]) -> str:
     """Return the table of stated and true errors of the deformable match."""
     rows = []

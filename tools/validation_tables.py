@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "conformal": tables_of_plans.conformal,
     "daily": tables_of_plans.daily,
     "density": tables_of_anatomy.density,
+    "propagation": tables_of_anatomy.propagation,
     "deformable_uncertainty": tables_of_anatomy.deformable_uncertainty,
     "eclipse_ent": tables_of_dose.eclipse_ent,
     "fluence": tables_of_plans.fluence,

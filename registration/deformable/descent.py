@@ -13,7 +13,7 @@ from imrt_core.patient import Grid, RegistrationError, RigidTransform, Volume
 from .._pull_kernels import pull
 from ..preprocess import Mask, PreparedImage, pulled
 from ._kernels import accumulate, compress
-from .lattice import cell_mean, lattice_grid, resample_vectors, solve_step
+from .lattice import cell_mean, every_second, lattice_grid, resample_vectors, solve_step
 from .uncertainty import Quadratic
 
 
@@ -139,15 +139,18 @@ def noise_hu(stage: _Stage, vectors: NDArray[np.float64] | None = None, lattice:
     tissue that came or went) must not be explained by bending. The geometric mean of both spreads counts.
     """
     lower, upper = NOISE_RANGE_HU
-    seen = stage.moving_seen.astype(np.float32)
-    squared = stage.squared_slope
-    flat = (stage.inside > 0) & (np.abs(stage.fixed_hu) < SOFT_HU) & (squared < FLAT_HU_PER_MM**2)
+    # A spread is known from every second voxel along each axis.
+    some = (slice(None, None, 2),) * 3
+    grid = every_second(stage.grid)
+    fixed_hu, inside = stage.fixed_hu[some], stage.inside[some] > 0
+    squared = np.einsum("...c,...c", stage.gradient[some], stage.gradient[some])
+    flat = inside & (np.abs(fixed_hu) < SOFT_HU) & (squared < FLAT_HU_PER_MM**2)
     field = None
     if vectors is not None and lattice is not None:
-        field = resample_vectors(vectors.astype(np.float32), lattice, stage.grid)
-    shown = stage.pulled(seen, stage.grid, field) > 0.99
-    difference = stage.pulled(stage.moving_hu, stage.grid, field) - stage.fixed_hu
-    parts = [flat] if field is None else [flat, (stage.inside > 0) & (squared > EDGE_HU_PER_MM**2)]
+        field = resample_vectors(vectors.astype(np.float32), lattice, grid)
+    shown = stage.pulled(stage.moving_seen.astype(np.float32), grid, field) > 0.99
+    difference = stage.pulled(stage.moving_hu, grid, field) - fixed_hu
+    parts = [flat] if field is None else [flat, inside & (squared > EDGE_HU_PER_MM**2)]
     spreads = []
     for part in parts:
         values = difference[part & shown]

@@ -31,6 +31,13 @@ def lattice_grid(grid: Grid, spacing_mm: float) -> tuple[Grid, tuple[int, int, i
     return cells, (fk, fj, fi)
 
 
+def every_second(grid: Grid) -> Grid:
+    """Return the grid of every second voxel along each axis, the first included."""
+    nz, ny, nx = grid.shape
+    sx, sy, sz = grid.spacing_mm
+    return Grid((-(-nz // 2), -(-ny // 2), -(-nx // 2)), (2 * sx, 2 * sy, 2 * sz), grid.origin_lps, grid.direction)
+
+
 def cell_mean(array: NDArray[np.float32], factors: tuple[int, int, int], shape: tuple[int, int, int]) -> Vectors:
     """Return the mean of each cell's voxels; cells that reach past the array repeat its last voxels."""
     pad = [(0, n * f - s) for n, f, s in zip(shape, factors, array.shape, strict=True)]

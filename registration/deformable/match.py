@@ -26,7 +26,7 @@ from imrt_core.patient import DisplacementField, Grid, RegistrationError, RigidT
 from .._pull_kernels import pull
 from ..calibration import without_shading
 from ..fields import composed, inverse_consistency, inverted, jacobian_figures, unfolded
-from ..preprocess import Mask, PreparedImage, body_mask, bone_region, smoothed
+from ..preprocess import Mask, PreparedImage, bone_region, patient_mask, smoothed
 from ..quality import DeformableLimits, DeformableQuality, judge_deformation
 from .descent import compressed, displacement_lattice
 from .lattice import resample_vectors
@@ -164,7 +164,7 @@ def register_deformable(
 
 def _body(planning: PreparedImage, given: Volume | None) -> Volume:
     if given is None:
-        mask = body_mask(planning.hu).astype(np.float32)
+        mask = patient_mask(planning.hu).astype(np.float32)
         volume = planning.hu.with_array(mask)
     else:
         volume = given.resampled_to(planning.hu.grid, outside=0.0)

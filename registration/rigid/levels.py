@@ -8,7 +8,7 @@ import numpy as np
 
 from imrt_core.patient import RegistrationError, Volume
 
-from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, pulled, reduced
+from ..preprocess import Mask, PreparedImage, body_mask, bone_region, distance_to, patient_mask, pulled, reduced
 from .refine import Fit
 from .samples import FixedSamples, Level, draw_samples, make_level
 
@@ -22,8 +22,6 @@ BONE_WINDOW_HU = (50.0, 1200.0)
 OPEN_WINDOW_HU = (-300.0, 1000.0)
 #: With less bone than this in the planning CT, the body is matched.
 MIN_BONE_CC = 15.0
-#: Voxels that the patient is found on.
-COARSE_MM = 4.0
 #: Fewer voxels than this cannot carry six degrees of freedom.
 MIN_VOXELS = 500
 
@@ -53,18 +51,11 @@ class Region:
 def rigid_region(planning: PreparedImage) -> Region:
     """Return the bones of the planning CT, or the body where there is less than 15 cc of bone."""
     image = planning.at(*FINE_RESOLUTION)
-    body = _body(image.hu)
+    body = patient_mask(image.hu)
     bone = bone_region(image.hu, body)
     if bone.sum() * image.hu.grid.voxel_volume_cc >= MIN_BONE_CC:
         return Region("bone", _distance(image.hu, bone), BONE_WINDOW_HU, 5.0)
     return Region("body", _distance(image.hu, body), OPEN_WINDOW_HU, 5.0)
-
-
-def _body(hu: Volume) -> Mask:
-    """Return the patient, found on voxels of up to 4 mm: it only keeps the couch and masks out of the bones."""
-    coarse = reduced(hu, COARSE_MM)
-    mask = coarse.with_array(body_mask(coarse).astype(np.float32))
-    return np.asarray(pulled(mask, hu.grid, outside=0.0) >= 0.5)
 
 
 def _distance(hu: Volume, mask: Mask) -> Volume:
