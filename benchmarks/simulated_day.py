@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from imrt_core.patient import DisplacementField, Grid, RigidTransform, Volume
+from imrt_core.patient import DisplacementField, GeometryError, Grid, RigidTransform, Volume
 from imrt_core.phantom import planning_index_of_day
 from imrt_core.phantom.simulate import SimulatedFraction
 
@@ -31,7 +31,7 @@ def carried(
     Parameters
     ----------
     volume : Volume
-        On the planning grid.
+        On the grid of ``deformation``.
     like : Grid
         Of the day.
     deformation : DisplacementField
@@ -43,6 +43,12 @@ def carried(
     outside : float
         Value beyond the planning grid.
     """
+    if not volume.grid.matches(deformation.grid):
+        raise GeometryError(
+            "a volume is carried on the grid of the deformation",
+            found=str(volume.grid.shape),
+            expected=str(deformation.grid.shape),
+        )
     pose = moving_from_fixed or RigidTransform.identity()
     index = planning_index_of_day(like, moving_from_fixed=pose, deformation=deformation)
     values = ndimage.map_coordinates(volume.array.astype(np.float32), index, order=order, mode="constant", cval=outside)
