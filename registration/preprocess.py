@@ -164,8 +164,9 @@ def bone_region(hu: Volume, body: Mask, *, threshold_hu: float = BONE_HU) -> Mas
     places = np.flatnonzero(bone)
     of_place = labels.ravel()[places]
     keep = np.bincount(of_place) * hu.grid.voxel_volume_cc >= 0.3
-    bone.ravel()[places] = keep[of_place]
-    return bone
+    kept = np.zeros(bone.shape, dtype=bool)
+    kept.ravel()[places] = keep[of_place]
+    return kept
 
 
 def distance_to(mask: Mask, grid: Grid) -> Volume:

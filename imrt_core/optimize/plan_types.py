@@ -107,7 +107,7 @@ class PlanProgress:
     objective, worst_violation_gy : float
         Of the optimiser: objective, and by how much the hard limits are broken.
     goals_met, goals : int or None
-        How many goals the fluence meets on the optimiser's voxels, counted every tenth iteration, and of how many.
+        How many goals the fluence meets on the optimiser's voxels, counted every twentieth iteration, and of how many.
     """
 
     stage: str

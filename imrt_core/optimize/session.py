@@ -24,7 +24,7 @@ from .plan_types import PlanProgress, PlanSettings
 
 ProgressCallback = Callable[[PlanProgress], None]
 #: Iterations between counts of the goals met: a count costs about as much as an iteration.
-_GOALS_EVERY = 10
+_GOALS_EVERY = 20
 
 
 @dataclass(frozen=True, eq=False)
