@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.output import add_output_options, answered
+from benchmarks.output import add_output_options, answered, headed
 from benchmarks.simulated_day import carried
 from imrt_core.patient import DisplacementField, RigidTransform, Structure, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
@@ -142,16 +141,15 @@ def main() -> None:
     cases = [run_patient(seed) for seed in range(options.patients)]
     if answered(cases, options):
         return
-    table = Table(title="Breathing: errors against the field that made the phases")
-    for heading in (
+    table = headed(
+        "Breathing: errors against the field that made the phases",
         "patient",
         "displacement max (mm)",
         "ITV Dice",
         "baseline 4D-CBCT (mm)",
         "free-breathing (mm)",
         "s",
-    ):
-        table.add_column(heading)
+    )
     for case in cases:
         table.add_row(
             case["patient"],

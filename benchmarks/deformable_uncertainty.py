@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from scipy import ndimage, stats
 
-from benchmarks.output import add_output_options, answered
+from benchmarks.output import add_output_options, answered, headed
 from imrt_core.patient import DisplacementField, StructureSet, Volume
 from imrt_core.patient.contours import mask_from_structure
 from imrt_core.phantom import build_patient
@@ -148,8 +147,8 @@ def main() -> None:
     cases = [run_case(site, seed, options.samples) for seed in options.seeds for site in SITES]
     if answered(cases, options, samples=options.samples):
         return
-    table = Table(title="Deformable match: stated and true errors, mm")
-    for heading in (
+    table = headed(
+        "Deformable match: stated and true errors, mm",
         "patient",
         "error / spread",
         "least quarter",
@@ -158,8 +157,7 @@ def main() -> None:
         "rank",
         "metrics z",
         "s",
-    ):
-        table.add_column(heading)
+    )
     for case in cases:
         pairs = (
             f"{case[f'error_rms{part}']:.2f} / {case[f'spread_rms{part}']:.2f}"

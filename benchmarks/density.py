@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.output import add_output_options, answered
+from benchmarks.output import add_output_options, answered, headed
 from benchmarks.simulated_day import carried, local_field
 from imrt_core.density import density_of
 from imrt_core.dose import plan_dose
@@ -119,9 +118,14 @@ def main() -> None:
     cases = [run_site(site, seed) for site in SITES for seed in range(options.seeds)]
     if answered(cases, options):
         return
-    table = Table(title="Density of the day against simulated truth")
-    for heading in ("patient", "method", "mean (HU)", "mean absolute (HU)", "target D95 (% of prescription)"):
-        table.add_column(heading)
+    table = headed(
+        "Density of the day against simulated truth",
+        "patient",
+        "method",
+        "mean (HU)",
+        "mean absolute (HU)",
+        "target D95 (% of prescription)",
+    )
     for case in cases:
         for row in case["methods"]:
             numbers = (f"{row['mean_hu']:+.1f}", f"{row['mean_absolute_hu']:.1f}", f"{row['d95_percent']:+.2f}")

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--json`` and ``--save``."""
@@ -25,3 +27,11 @@ def answered(cases: list[dict[str, Any]], options: argparse.Namespace, **figures
     if options.json:
         sys.stdout.write(json.dumps(answer) + "\n")
     return bool(options.json)
+
+
+def headed(title: str, *headings: str) -> Table:
+    """Return an empty table for people."""
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(heading)
+    return table

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.output import add_output_options, answered
+from benchmarks.output import add_output_options, answered, headed
 from benchmarks.simulated_day import carried, local_field
 from imrt_core.evaluate.overlap import dice, hausdorff95_mm, mean_surface_distance_mm
 from imrt_core.patient import Grid, Structure, StructureSet, Volume
@@ -98,9 +97,17 @@ def main() -> None:
     cases = [run_site(site, seed) for site in SITES for seed in range(options.seeds)]
     if answered(cases, options):
         return
-    table = Table(title="Structures of the day against the true ones")
-    for heading in ("patient", "organ", "cc", "shown (%)", "Dice, rigid", "Dice", "mean distance (mm)", "HD95 (mm)"):
-        table.add_column(heading)
+    table = headed(
+        "Structures of the day against the true ones",
+        "patient",
+        "organ",
+        "cc",
+        "shown (%)",
+        "Dice, rigid",
+        "Dice",
+        "mean distance (mm)",
+        "HD95 (mm)",
+    )
     for case in cases:
         for row in case["organs"]:
             numbers = f"{row['true_cc']:.0f}", f"{100 * row['shown']:.0f}", f"{row['dice_rigid']:.3f}"

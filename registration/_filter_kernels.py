@@ -2,6 +2,9 @@
 
 Scipy's run on one thread with every line copied to double precision; half of a rigid match's time went there. One
 thread writes one plane or slab of the output: results do not depend on the thread count.
+
+Every filter has one loop along x, within a row, and one across rows: for y the rows of a plane, for z the planes, each
+seen as one long row of which a thread takes a part.
 """
 
 from __future__ import annotations
@@ -22,46 +25,47 @@ TRUNCATE = 3.0
 _POLE, _START = np.sqrt(3.0) - 2.0, 24
 
 
+@kernel()
+def _smooth_across(rows: Array, weights: Array, first: int, last: int, out: Array) -> None:
+    """Smooth the columns first … last − 1 of rows, shape (n, m)."""
+    count, reach = rows.shape[0], weights.size // 2
+    for n in range(count):
+        # Slices count from 0: numba then knows that no index wraps around, and the loops become vector loops.
+        smooth = out[n, first:last]
+        smooth[:] = 0.0
+        for tap in range(weights.size):
+            weight = weights[tap]
+            row = rows[min(max(n + tap - reach, 0), count - 1), first:last]
+            for i in range(smooth.size):
+                smooth[i] += weight * row[i]
+
+
 @kernel(parallel=True)
 def _smooth_in_planes(source: Array, weights_y: Array, weights_x: Array, out: Array) -> None:
     nz, ny, nx = source.shape
-    ry, rx = weights_y.size // 2, weights_x.size // 2
+    reach = weights_x.size // 2
     for k in numba.prange(nz):
-        line = np.empty(nx + 2 * rx, dtype=np.float32)
+        line = np.empty(nx + 2 * reach, dtype=np.float32)
         plane = np.zeros((ny, nx), dtype=np.float32)
         for j in range(ny):
-            for i in range(rx):
+            for i in range(reach):
                 line[i] = source[k, j, 0]
-                line[rx + nx + i] = source[k, j, nx - 1]
+                line[reach + nx + i] = source[k, j, nx - 1]
             for i in range(nx):
-                line[rx + i] = source[k, j, i]
+                line[reach + i] = source[k, j, i]
             for tap in range(weights_x.size):
                 weight = weights_x[tap]
                 for i in range(nx):
                     plane[j, i] += weight * line[i + tap]
-        for j in range(ny):
-            for i in range(nx):
-                out[k, j, i] = 0.0
-            for tap in range(weights_y.size):
-                weight = weights_y[tap]
-                other = min(max(j + tap - ry, 0), ny - 1)
-                for i in range(nx):
-                    out[k, j, i] += weight * plane[other, i]
+        _smooth_across(plane, weights_y, 0, nx, out[k])
 
 
 @kernel(parallel=True)
 def _smooth_along_z(source: Array, weights_z: Array, out: Array) -> None:
     nz, ny, nx = source.shape
-    rz = weights_z.size // 2
+    planes, smoothed = source.reshape(nz, ny * nx), out.reshape(nz, ny * nx)
     for j in numba.prange(ny):
-        for k in range(nz):
-            for i in range(nx):
-                out[k, j, i] = 0.0
-            for tap in range(weights_z.size):
-                weight = weights_z[tap]
-                other = min(max(k + tap - rz, 0), nz - 1)
-                for i in range(nx):
-                    out[k, j, i] += weight * source[other, j, i]
+        _smooth_across(planes, weights_z, j * nx, (j + 1) * nx, smoothed)
 
 
 def gaussian(array: Array, sigma_zyx: tuple[float, float, float]) -> NDArray[np.float32]:
@@ -88,80 +92,78 @@ def _weights(sigma: float) -> NDArray[np.float32]:
     return np.asarray(taps / taps.sum(), dtype=np.float32)
 
 
-@kernel(parallel=True)
-def _prefilter_in_planes(values: Array, pole: float, start: int) -> None:
-    nz, ny, nx = values.shape
-    gain = (1.0 - pole) * (1.0 - 1.0 / pole)
-    last = pole / (pole * pole - 1.0)
-    for k in numba.prange(nz):
-        if nx > 1:
-            for j in range(ny):
-                total, power = 0.0, 1.0
-                for n in range(start):
-                    total += power * values[k, j, _mirrored(n, nx)]
-                    power *= pole
-                before = gain * total
-                values[k, j, 0] = before
-                for i in range(1, nx):
-                    before = gain * values[k, j, i] + pole * before
-                    values[k, j, i] = before
-                after = last * (values[k, j, nx - 1] + pole * values[k, j, nx - 2])
-                values[k, j, nx - 1] = after
-                for i in range(nx - 2, -1, -1):
-                    after = pole * (after - values[k, j, i])
-                    values[k, j, i] = after
-        if ny > 1:
-            first = np.zeros(nx)
-            power = gain
-            for n in range(start):
-                other = _mirrored(n, ny)
-                for i in range(nx):
-                    first[i] += power * values[k, other, i]
-                power *= pole
-            for i in range(nx):
-                values[k, 0, i] = first[i]
-            for j in range(1, ny):
-                for i in range(nx):
-                    values[k, j, i] = gain * values[k, j, i] + pole * values[k, j - 1, i]
-            for i in range(nx):
-                values[k, ny - 1, i] = last * (values[k, ny - 1, i] + pole * values[k, ny - 2, i])
-            for j in range(ny - 2, -1, -1):
-                for i in range(nx):
-                    values[k, j, i] = pole * (values[k, j + 1, i] - values[k, j, i])
-
-
-@kernel(parallel=True)
-def _prefilter_along_z(values: Array, pole: float, start: int) -> None:
-    nz, ny, nx = values.shape
-    if nz < 2:
-        return
-    gain = (1.0 - pole) * (1.0 - 1.0 / pole)
-    last = pole / (pole * pole - 1.0)
-    for j in numba.prange(ny):
-        first = np.zeros(nx)
-        power = gain
-        for n in range(start):
-            other = _mirrored(n, nz)
-            for i in range(nx):
-                first[i] += power * values[other, j, i]
-            power *= pole
-        for i in range(nx):
-            values[0, j, i] = first[i]
-        for k in range(1, nz):
-            for i in range(nx):
-                values[k, j, i] = gain * values[k, j, i] + pole * values[k - 1, j, i]
-        for i in range(nx):
-            values[nz - 1, j, i] = last * (values[nz - 1, j, i] + pole * values[nz - 2, j, i])
-        for k in range(nz - 2, -1, -1):
-            for i in range(nx):
-                values[k, j, i] = pole * (values[k + 1, j, i] - values[k, j, i])
-
-
 @kernel(inline=True)
 def _mirrored(n: int, count: int) -> int:
     """Return the index of sample n of a signal mirrored about its first and last sample."""
     place = n % (2 * count - 2)
     return min(place, 2 * count - 2 - place)
+
+
+@kernel()
+def _prefilter_across(rows: Array, pole: float, start: int, first: int, last: int) -> None:
+    """Filter the columns first … last − 1 of rows, shape (n, m), in place."""
+    count = rows.shape[0]
+    if count < 2:
+        return
+    gain = (1.0 - pole) * (1.0 - 1.0 / pole)
+    begin = np.zeros(last - first)
+    power = gain
+    for n in range(start):
+        row = rows[_mirrored(n, count), first:last]
+        for i in range(begin.size):
+            begin[i] += power * row[i]
+        power *= pole
+    rows[0, first:last] = begin
+    for n in range(1, count):
+        row, before = rows[n, first:last], rows[n - 1, first:last]
+        for i in range(begin.size):
+            row[i] = gain * row[i] + pole * before[i]
+    end = pole / (pole * pole - 1.0)
+    row, before = rows[count - 1, first:last], rows[count - 2, first:last]
+    for i in range(begin.size):
+        row[i] = end * (row[i] + pole * before[i])
+    for n in range(count - 2, -1, -1):
+        row, after = rows[n, first:last], rows[n + 1, first:last]
+        for i in range(begin.size):
+            row[i] = pole * (after[i] - row[i])
+
+
+@kernel()
+def _prefilter_row(row: Array, pole: float, start: int) -> None:
+    count = row.size
+    if count < 2:
+        return
+    gain = (1.0 - pole) * (1.0 - 1.0 / pole)
+    before, power = 0.0, gain
+    for n in range(start):
+        before += power * row[_mirrored(n, count)]
+        power *= pole
+    row[0] = before
+    for i in range(1, count):
+        before = gain * row[i] + pole * before
+        row[i] = before
+    after = pole / (pole * pole - 1.0) * (row[count - 1] + pole * row[count - 2])
+    row[count - 1] = after
+    for i in range(count - 2, -1, -1):
+        after = pole * (after - row[i])
+        row[i] = after
+
+
+@kernel(parallel=True)
+def _prefilter_in_planes(values: Array, pole: float, start: int) -> None:
+    nz, ny, nx = values.shape
+    for k in numba.prange(nz):
+        for j in range(ny):
+            _prefilter_row(values[k, j], pole, start)
+        _prefilter_across(values[k], pole, start, 0, nx)
+
+
+@kernel(parallel=True)
+def _prefilter_along_z(values: Array, pole: float, start: int) -> None:
+    nz, ny, nx = values.shape
+    planes = values.reshape(nz, ny * nx)
+    for j in numba.prange(ny):
+        _prefilter_across(planes, pole, start, j * nx, (j + 1) * nx)
 
 
 def spline_coefficients(array: Array) -> NDArray[np.float32]:
@@ -182,42 +184,41 @@ def spline_coefficients(array: Array) -> NDArray[np.float32]:
     return out
 
 
+@kernel()
+def _nearest_across(rows: Array, steps: Array, first: int, last: int, out: Array) -> None:
+    """Minimise squared distances over rows, shape (n, m), in the columns first … last − 1."""
+    count, reach = rows.shape[0], steps.size // 2
+    for n in range(count):
+        nearest = out[n, first:last]
+        nearest[:] = rows[n, first:last]
+        for other in range(max(n - reach, 0), min(n + reach + 1, count)):
+            step, row = steps[other - n + reach], rows[other, first:last]
+            for i in range(nearest.size):
+                nearest[i] = min(nearest[i], row[i] + step)
+
+
 @kernel(parallel=True)
 def _nearest_in_planes(squared: Array, steps_y: Array, steps_x: Array, out: Array) -> None:
     nz, ny, nx = squared.shape
-    ry, rx = steps_y.size // 2, steps_x.size // 2
+    reach = steps_x.size // 2
     for k in numba.prange(nz):
         plane = np.empty((ny, nx), dtype=np.float32)
         for j in range(ny):
             for i in range(nx):
                 plane[j, i] = squared[k, j, i]
             for tap in range(steps_x.size):
-                shift = tap - rx
+                shift = tap - reach
                 for i in range(max(0, -shift), min(nx, nx - shift)):
                     plane[j, i] = min(plane[j, i], squared[k, j, i + shift] + steps_x[tap])
-        for j in range(ny):
-            for i in range(nx):
-                out[k, j, i] = plane[j, i]
-            for other in range(max(j - ry, 0), min(j + ry + 1, ny)):
-                step = steps_y[other - j + ry]
-                for i in range(nx):
-                    out[k, j, i] = min(out[k, j, i], plane[other, i] + step)
+        _nearest_across(plane, steps_y, 0, nx, out[k])
 
 
 @kernel(parallel=True)
 def _nearest_along_z(squared: Array, steps_z: Array, out: Array) -> None:
     nz, ny, nx = squared.shape
-    rz = steps_z.size // 2
+    planes, nearest = squared.reshape(nz, ny * nx), out.reshape(nz, ny * nx)
     for j in numba.prange(ny):
-        for k in range(nz):
-            for i in range(nx):
-                out[k, j, i] = squared[k, j, i]
-            for other in range(max(k - rz, 0), min(k + rz + 1, nz)):
-                step = steps_z[other - k + rz]
-                for i in range(nx):
-                    out[k, j, i] = min(out[k, j, i], squared[other, j, i] + step)
-            for i in range(nx):
-                out[k, j, i] = np.sqrt(out[k, j, i])
+        _nearest_across(planes, steps_z, j * nx, (j + 1) * nx, nearest)
 
 
 def distance_within(mask: Array, spacing_zyx_mm: tuple[float, float, float], reach_mm: float) -> NDArray[np.float32]:
@@ -240,7 +241,7 @@ def distance_within(mask: Array, spacing_zyx_mm: tuple[float, float, float], rea
     flat, out = np.empty_like(squared), np.empty_like(squared)
     _nearest_in_planes(squared, along_y, along_x, flat)
     _nearest_along_z(flat, along_z, out)
-    return out
+    return np.sqrt(out)
 
 
 def _squared_steps(step_mm: float, reach_mm: float) -> NDArray[np.float32]:

@@ -20,13 +20,13 @@ from imrt_core.patient import DoseDistribution, IdentityError, InputRefusedError
 
 from ..files import sha256_of_file, write_text
 from ..images import load_image
+from ..planning_progress import words_of
 from ..protocol import load_protocol, with_beams
 from ..stages.beams import beams_for
 from ..stages.export import commented
 from ..stages.mu_check import mu_check_of
 from ..stages.planning import planning_position, with_derived
 from ..stages.plans import LABEL_OF_RECORD, objectives_of
-from ..stages.progress import words_of
 from ..structure_names import match_structures, renamed, without
 from .answers import GoalAnswer
 from .mu_check import plan_part

@@ -32,11 +32,11 @@ from imrt_core.patient import (
 from registration import DayStructures, DeformableMatch, warp, warp_structures
 
 from ..course_record import CourseRecord
+from ..planning_progress import told_to
 from ..protocol import Protocol
 from ..results import Baseline, DayDensity, DayShift, PlanForDay, Planning, PlanOfRecord, Withheld
 from .beams import beams_for, objections_to
 from .mu_check import mu_check_of
-from .progress import told_to
 
 #: What is tried on the day. New weights for the old apertures are left out: they met the goals of no fraction yet and
 #: take 8 to 14 s, which a patient on the table should not wait for (docs/validation.md, "The demo course").

@@ -17,8 +17,9 @@ from .samples import Level
 
 #: A block with fewer points has no say of its own.
 _MIN_BLOCK_POINTS = 300
-#: Restarts show whether the same minimum is found, not its last hundredth of a millimetre.
-_RESTART_POINTS = 20_000
+#: Restarts and blocks show whether the same minimum is found, not its last hundredth of a millimetre. A step this short
+#: leaves an error that is shorter still.
+_RESTART_POINTS, _TOLERANCE_MM = 20_000, 0.01
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ def block_figures(level: Level, fit: Fit, centre_lps: NDArray[np.float64]) -> Bl
     blocks = _blocks(level.points_lps, seen)
     shifts = []
     for block in blocks:
-        own = refine(level.subset(block), fit.moving_from_fixed, iterations=12, translation_only=True)
+        own = refine(
+            level.subset(block), fit.moving_from_fixed, iterations=12, tolerance_mm=_TOLERANCE_MM, translation_only=True
+        )
         shifts.append(difference(own.moving_from_fixed, fit.moving_from_fixed, level.points_lps[block].mean(axis=0))[0])
     if len(blocks) < 3:
         return BlockFigures(np.inf, np.inf, np.inf, np.inf)
@@ -72,7 +75,7 @@ def restart_spread(level: Level, coarse: Level, fit: Fit, centre_lps: NDArray[np
     keep = np.zeros(len(level.points_lps), dtype=bool)
     keep[:: max(1, len(keep) // _RESTART_POINTS)] = True
     sample = level.subset(keep)
-    reference = refine(sample, fit.moving_from_fixed).moving_from_fixed
+    reference = refine(sample, fit.moving_from_fixed, tolerance_mm=_TOLERANCE_MM).moving_from_fixed
     worst = (0.0, 0.0)
     for corner in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)):
         direction = np.array(corner) / np.sqrt(3.0)
@@ -80,7 +83,7 @@ def restart_spread(level: Level, coarse: Level, fit: Fit, centre_lps: NDArray[np
             translation_mm=5.0 * direction, rotation_deg=2.0 * direction[[1, 2, 0]], centre_lps=centre
         )
         near = refine(coarse, away @ fit.moving_from_fixed, tolerance_mm=0.05).moving_from_fixed
-        found = refine(sample, near).moving_from_fixed
+        found = refine(sample, near, tolerance_mm=_TOLERANCE_MM).moving_from_fixed
         mm, deg = difference(found, reference, centre_lps)
         worst = (max(worst[0], mm), max(worst[1], deg))
     return worst

@@ -9,31 +9,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
-from typer.testing import CliRunner
 
-from imrt_core.dicom import read_course, read_dose, read_plan, read_registration, write_dose, write_machine_isocentre
+from imrt_core.dicom import read_course, read_dose, read_plan, read_registration, write_machine_isocentre
 from imrt_core.machine import load_machine
-from imrt_core.patient import PatientIdentity, RigidTransform
-from pipelines.cli.main import app
+from imrt_core.patient import PatientIdentity
 from pipelines.codec import read_npz
-from pipelines.files import copy_tree, sha256_of_tree
+from pipelines.files import sha256_of_tree
 from pipelines.home import dagster_folder, quarantine_folder
-from pipelines.intake import accept
 from pipelines.ledger import open_ledger
 from pipelines.results import DayImage
 from pipelines.stages import day
-from pipelines.store import CourseFolder, FractionFolder
-from registration import MatchQuality, RigidMatch, TableLimits
+from pipelines.store import CourseFolder
+from registration import TableLimits
 
 from . import tiny
-
-
-def igrt(*arguments: str | Path) -> tuple[int, dict]:
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    assert result.stdout, (result.exception, result.stderr)
-    answer = json.loads(result.stdout)
-    assert answer["schema_version"] == 1
-    return result.exit_code, answer
+from .chain_case import (
+    add_no_dicom,
+    cut_a_file,
+    igrt,
+    match_of_nothing,
+    read_course_of_day,
+    received_course,
+    remove_a_slice,
+    setup_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +125,6 @@ def test_reports_and_dicom_are_there_and_name_nobody(fx01: dict, course: CourseF
     assert planned.intent == "RESEARCH" and planned.approval_status == "UNAPPROVED"
 
 
-def read_course_of_day(folder: Path):  # type: ignore[no-untyped-def]
-    from imrt_core.dicom import read_image, read_structures
-
-    image, drawn = read_image(folder / "CT"), read_structures(folder / "RS.dcm")
-    assert drawn.frame_of_reference_uid == image.frame_of_reference_uid
-    return drawn
-
-
 def test_dagster_has_the_metadata_and_the_checks(fx01: dict, course: CourseFolder) -> None:
     with DagsterInstance.from_config(str(dagster_folder())) as instance:
         records = instance.fetch_materializations(
@@ -179,13 +170,6 @@ def test_machine_isocentre_unknown_withholds_the_shift(course: CourseFolder, hom
     assert "machine isocentre" in html
     with open_ledger() as ledger:
         assert ledger.course_state("tiny1")[0] == "needs a person"
-
-
-def setup_of(course: CourseFolder, key: str, folder: Path, *, position: str | None = None) -> FractionFolder:
-    """A fraction that has received an image; nothing is computed."""
-    fraction = course.fraction(key)
-    accept(folder, fraction, acquired="2026-02-01T09:00:00", series_uid="1.2", patient_position=position)
-    return fraction
 
 
 def test_the_machine_isocentre_comes_from_option_object_or_rule(course: CourseFolder, tmp_path: Path) -> None:
@@ -239,22 +223,6 @@ def test_patient_position_of_the_day(course: CourseFolder, tmp_path: Path) -> No
         assert shift.exact is None and shift.used is None and shift.reasons == image.notes
 
 
-def match_of_nothing() -> RigidMatch:
-    quality = MatchQuality(True, (), "bone", 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1000)
-    return RigidMatch(RigidTransform.identity(), (0.0, 0.0, 0.0), 1.0, quality, 0.0)
-
-
-def received_course(course: CourseFolder, folder: Path, *, dose_factor: float) -> Path:
-    """The course as a planning system would export it: our own plan and dose, the dose scaled by a factor."""
-    copy_tree(course.planning, folder)
-    (folder / "RP.dcm").write_bytes((course.plan / "RP.dcm").read_bytes())
-    dose = read_dose(course.plan / "RD.dcm")
-    scaled = replace(dose, dose_gy=dose.dose_gy.with_array(dose.dose_gy.array * dose_factor))
-    structures_uid = tiny.structures().sop_instance_uid
-    write_dose(scaled, image=tiny.planning_image(), path=folder / "RD.dcm", structures_uid=structures_uid)
-    return folder
-
-
 def test_a_received_plan_is_validated_against_its_dose(course: CourseFolder, home: Path) -> None:
     dicom = received_course(course, home / "received", dose_factor=1.0)
     code, answer = igrt("course", "add", dicom, "--protocol", home / "tiny.yaml", "--id", "received")
@@ -276,19 +244,6 @@ def test_a_dose_that_ours_does_not_reproduce_makes_every_decision_review(course:
     assert code == 4 and answer["decision"] == "review"
     assert "not validated for this plan" in answer["reasons"][0]
     assert answer["plan_of_day"].startswith("not-computed") and not answer["reoptimised"]
-
-
-def remove_a_slice(folder: Path) -> None:
-    sorted(folder.iterdir())[20].unlink()
-
-
-def cut_a_file(folder: Path) -> None:
-    path = sorted(folder.iterdir())[20]
-    path.write_bytes(path.read_bytes()[:-500])
-
-
-def add_no_dicom(folder: Path) -> None:
-    (folder / "image.raw").write_bytes(bytes(range(256)) * 16)
 
 
 @pytest.mark.parametrize(
